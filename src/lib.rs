@@ -1,0 +1,1 @@
+//! Records telemetry without a network and replays it into Sift.
