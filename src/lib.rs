@@ -1,1 +1,3 @@
 //! Records telemetry without a network and replays it into Sift.
+
+pub mod format;

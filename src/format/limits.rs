@@ -1,0 +1,24 @@
+//! Bounds on every length that a file may state. Each is checked before anything is allocated or computed with it
+//! ([F-14]), so that a hostile or damaged file can't choose how much memory a reader takes.
+
+/// Most bytes that a frame's payload may have before compression: 64 MiB.
+pub const MAX_RAW_BYTES: u32 = 64 << 20;
+
+/// Most bytes that a frame's payload may have as stored. zstd adds a little to what it can't compress; such a
+/// payload is stored uncompressed, so that the same bound holds for both.
+pub const MAX_STORED_BYTES: u32 = MAX_RAW_BYTES;
+
+/// Bytes of the length that precedes each record in a DATA payload.
+pub const RECORD_PREFIX_BYTES: usize = 4;
+
+/// Most bytes that one record may have: a frame's raw payload less the length before it.
+pub const MAX_RECORD_BYTES: u32 = MAX_RAW_BYTES - RECORD_PREFIX_BYTES as u32;
+
+/// Most entries in a SEAL's index ([F-25]). A writer halves its index when it would exceed this.
+pub const MAX_INDEX_ENTRIES: usize = 4096;
+
+/// Most flows that a SEAL lists by name ([F-24]); the records of any further ones are in the totals alone.
+pub const MAX_SEAL_FLOWS: usize = 4096;
+
+/// Most bytes that the rest of a PBFS chunk may have before a reader takes its length for garbage ([P-2]).
+pub const MAX_PBFS_CHUNK_BYTES: u64 = 64 << 20;

@@ -1,0 +1,40 @@
+//! The file format: bytes to frames and back, without I/O. `format-spec/README.md` specifies it; the rules' numbers
+//! (`[F-1]`, …; `[P-1]`, … for PBFS) are cited where they are kept.
+//!
+//! All integers are little-endian and all messages protobuf ([F-1]). Every byte here may come from a damaged or
+//! hostile file: nothing panics, and no length is believed before it is bounded.
+#![cfg_attr(
+    not(test),
+    deny(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unreachable, clippy::unwrap_used)
+)]
+
+mod error;
+mod frame;
+mod limits;
+mod message;
+mod pbfs;
+mod record;
+mod scan;
+mod seal;
+mod wire;
+
+pub use error::{DamageCause, EncodeError, PayloadError, Unreadable, WireError};
+pub(crate) use frame::check_raw_len;
+pub use frame::{
+    Codec, Compression, FLAG_BARE, FRAME_HEADER_BYTES, Frame, FrameHeader, Kind, MAGIC, PayloadDecoder, PayloadEncoder,
+    SYNC_MARKER, TimeRange,
+};
+pub use limits::{
+    MAX_INDEX_ENTRIES, MAX_PBFS_CHUNK_BYTES, MAX_RAW_BYTES, MAX_RECORD_BYTES, MAX_SEAL_FLOWS, MAX_STORED_BYTES,
+    RECORD_PREFIX_BYTES,
+};
+pub use message::{
+    Abandoned, AddedFlows, BitFieldElement, ChannelConfig, ClockStep, Confirmed, Dropped, EnumType, FORMAT_VERSION,
+    FlowConfig, IndexEntry, IngestionConfig, Mark, MarkMessage, Run, Seal, SealFlow, SegmentHeader, segment_id,
+};
+pub use pbfs::{PBFS_HEADER_BYTES, PbfsChunk, PbfsScanner, PbfsStep};
+pub(crate) use record::field;
+pub use record::{RecordInfo, Records, Suffix, put_record};
+pub use scan::{Damage, Scanner, Step, Torn};
+pub use seal::{SealBuilder, TRAILER_BYTES, Tally, decode_trailer, encode_trailer};
+pub use wire::{Field, Fields, WireValue, put_bytes_field, put_varint, put_varint_field, varint_len};

@@ -1,0 +1,406 @@
+//! PBFS, the format of the official library's disk backups: chunks, one after the other. Read only.
+//!
+//! A chunk is a CRC-32 (4 bytes) of all that follows in it, the length of its messages (8 bytes), and messages, each
+//! behind its length (4 bytes) ([P-1]). There is no marker to resynchronise on, so after damage each byte is tried
+//! as a chunk's first; [`RangeCrc`] keeps that linear in the file's size, whatever the bytes are ([P-3]).
+
+use crc32fast::Hasher;
+
+use super::error::DamageCause;
+use super::frame::take;
+use super::limits::MAX_PBFS_CHUNK_BYTES;
+use super::record::Records;
+use super::scan::{Damage, Torn};
+
+/// Bytes of a chunk before its messages.
+pub const PBFS_HEADER_BYTES: usize = 12;
+
+/// A sound chunk.
+#[derive(Debug, Clone)]
+pub struct PbfsChunk<'a> {
+    /// Where it begins, in bytes from the file's start.
+    pub offset: u64,
+    /// How many messages it holds; may be none.
+    pub count: u32,
+    /// The messages, in order, each behind its length: laid out like a DATA payload.
+    pub payload: &'a [u8],
+}
+
+impl<'a> PbfsChunk<'a> {
+    /// The messages.
+    pub fn messages(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        // The count was taken from this very payload.
+        Records::parse(self.payload, self.count).into_iter().flatten()
+    }
+}
+
+/// What a scanner found next.
+#[derive(Debug)]
+pub enum PbfsStep<'a> {
+    /// A sound chunk.
+    Chunk(PbfsChunk<'a>),
+    /// Lost bytes; scanning goes on behind them.
+    Damage(Damage),
+    /// The file ends within a chunk.
+    Torn(Torn),
+    /// At least this many bytes from the scanner's position on are needed.
+    NeedMore(usize),
+    /// The end.
+    End,
+}
+
+/// Finds the chunks of a PBFS file, in order.
+#[derive(Debug, Default)]
+pub struct PbfsScanner {
+    position: u64,
+    lost: Option<Lost>,
+}
+
+/// A search for the next sound chunk.
+#[derive(Debug)]
+struct Lost {
+    from: u64,
+    cause: DamageCause,
+    /// Whether the first chunk lost may simply be unfinished.
+    torn: bool,
+    crc: RangeCrc,
+}
+
+/// A chunk's beginning, judged.
+enum Judged<'a> {
+    Sound {
+        payload: &'a [u8],
+        count: u32,
+    },
+    /// The checksum holds, so does the length; what is inside doesn't.
+    Malformed {
+        len: usize,
+    },
+    /// More bytes are needed: this many.
+    Beyond(usize),
+    Bad(DamageCause),
+}
+
+impl PbfsScanner {
+    /// A scanner at a file's first byte.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The byte of the file at which the next step's window must begin.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Takes one step. `window` holds the file's bytes from [`position`](Self::position) on, as many as are at hand;
+    /// `at_end` says that the file ends with them.
+    pub fn step<'a>(&mut self, window: &'a [u8], at_end: bool) -> PbfsStep<'a> {
+        match self.lost.take() {
+            Some(lost) => self.resync(lost, window, at_end),
+            None => self.chunk(window, at_end),
+        }
+    }
+
+    fn chunk<'a>(&mut self, window: &'a [u8], at_end: bool) -> PbfsStep<'a> {
+        if window.is_empty() {
+            return if at_end { PbfsStep::End } else { PbfsStep::NeedMore(PBFS_HEADER_BYTES) };
+        }
+        let judged = judge(window, |stored| Some(crc32fast::hash(stored)));
+        let (cause, torn) = match judged {
+            Judged::Sound { payload, count } => {
+                let chunk = PbfsChunk { offset: self.position, count, payload };
+                self.position += (PBFS_HEADER_BYTES + payload.len()) as u64;
+                return PbfsStep::Chunk(chunk);
+            }
+            Judged::Malformed { len } => {
+                let damage =
+                    Damage { offset: self.position, len: len as u64, cause: DamageCause::Malformed, seqs: None };
+                self.position += len as u64;
+                return PbfsStep::Damage(damage);
+            }
+            Judged::Beyond(needed) if !at_end => return PbfsStep::NeedMore(needed),
+            Judged::Beyond(_) => (DamageCause::ChunkLength, true),
+            Judged::Bad(cause) => (cause, false),
+        };
+        let mut lost = Lost { from: self.position, cause, torn, crc: RangeCrc::default() };
+        // Where the length still holds, the next chunk stands behind it; a chunk within a message isn't one.
+        if cause == DamageCause::ChunkChecksum
+            && let Some(end) = stated_end(window)
+            && (end == window.len() && at_end || lost.crc.is_sound(window, end))
+        {
+            self.position += end as u64;
+            return PbfsStep::Damage(Damage { offset: lost.from, len: end as u64, cause, seqs: None });
+        }
+        lost.crc = RangeCrc::default();
+        self.resync(lost, window, at_end)
+    }
+
+    /// [P-3]: tries each byte as a chunk's first.
+    fn resync<'a>(&mut self, mut lost: Lost, window: &'a [u8], at_end: bool) -> PbfsStep<'a> {
+        let mut at = usize::from(lost.from == self.position);
+        while let Some(tail) = window.get(at..).filter(|tail| !tail.is_empty()) {
+            match plausible_len(tail) {
+                Some(len) if len > tail.len() && !at_end => {
+                    self.position += at as u64;
+                    lost.crc = RangeCrc::default();
+                    self.lost = Some(lost);
+                    return PbfsStep::NeedMore(len);
+                }
+                Some(len) if len <= tail.len() && lost.crc.is_sound(window, at) => {
+                    self.position += at as u64;
+                    let len = self.position - lost.from;
+                    return PbfsStep::Damage(Damage { offset: lost.from, len, cause: lost.cause, seqs: None });
+                }
+                _ => at += 1,
+            }
+        }
+        self.position += window.len() as u64;
+        if !at_end {
+            lost.crc = RangeCrc::default();
+            self.lost = Some(lost);
+            return PbfsStep::NeedMore(PBFS_HEADER_BYTES);
+        }
+        let (offset, len) = (lost.from, self.position - lost.from);
+        if lost.torn {
+            PbfsStep::Torn(Torn { offset, len, seqs: None })
+        } else {
+            PbfsStep::Damage(Damage { offset, len, cause: lost.cause, seqs: None })
+        }
+    }
+}
+
+/// Where the chunk at the window's start ends if its length can be believed and lies within the window.
+fn stated_end(window: &[u8]) -> Option<usize> {
+    plausible_len(window).filter(|&end| end <= window.len())
+}
+
+/// Bytes of the whole chunk that `bytes` would begin with, as far as that is possible; at least a header's if
+/// `bytes` is too short to tell.
+fn plausible_len(bytes: &[u8]) -> Option<usize> {
+    let mut rest = bytes.get(4..).unwrap_or_default();
+    let Some(len) = take(&mut rest).map(u64::from_le_bytes) else { return Some(PBFS_HEADER_BYTES) };
+    if len > MAX_PBFS_CHUNK_BYTES {
+        return None;
+    }
+    // A first message must fit, which settles nearly every false start without a checksum.
+    if len > 0 {
+        match take(&mut rest).map(u32::from_le_bytes) {
+            Some(first) if len < 4 || u64::from(first) > len - 4 => return None,
+            _ => {}
+        }
+    }
+    Some(PBFS_HEADER_BYTES + len as usize)
+}
+
+/// Judges what stands at the window's start; `crc` is given the bytes that the checksum covers.
+fn judge(window: &[u8], crc: impl FnOnce(&[u8]) -> Option<u32>) -> Judged<'_> {
+    let mut rest = window;
+    let (Some(stored_crc), Some(len)) =
+        (take(&mut rest).map(u32::from_le_bytes), take(&mut rest).map(u64::from_le_bytes))
+    else {
+        return Judged::Beyond(PBFS_HEADER_BYTES);
+    };
+    // [P-2]: before anything is computed with it.
+    if len > MAX_PBFS_CHUNK_BYTES {
+        return Judged::Bad(DamageCause::ChunkLength);
+    }
+    let len = len as usize;
+    let (Some(payload), Some(covered)) = (rest.get(..len), window.get(4..PBFS_HEADER_BYTES + len)) else {
+        return Judged::Beyond(PBFS_HEADER_BYTES + len);
+    };
+    if crc(covered) != Some(stored_crc) {
+        return Judged::Bad(DamageCause::ChunkChecksum);
+    }
+    match count_messages(payload) {
+        Some(count) => Judged::Sound { payload, count },
+        None => Judged::Malformed { len: PBFS_HEADER_BYTES + len },
+    }
+}
+
+fn count_messages(payload: &[u8]) -> Option<u32> {
+    let mut rest = payload;
+    let mut count = 0u32;
+    while !rest.is_empty() {
+        let len = u32::from_le_bytes(take(&mut rest)?);
+        rest = rest.get(len as usize..)?;
+        count = count.checked_add(1)?;
+    }
+    Some(count)
+}
+
+/// CRC-32 of any range of a window in bounded time: checksums of the beginnings of the window's part in question,
+/// one per block, from which that of a range follows by linearity.
+#[derive(Debug, Default)]
+struct RangeCrc {
+    /// Where in the window the part begins.
+    origin: usize,
+    /// CRC of the part's first `i × BLOCK` bytes, at `i`.
+    blocks: Vec<u32>,
+}
+
+impl RangeCrc {
+    const BLOCK: usize = 1024;
+
+    /// Whether a sound chunk begins at `at`; its checksum is derived, not computed over its whole length. `at` never
+    /// goes back.
+    fn is_sound(&mut self, window: &[u8], at: usize) -> bool {
+        if (at - self.origin) as u64 > MAX_PBFS_CHUNK_BYTES {
+            // So that the table stays bounded.
+            *self = Self { origin: at, blocks: Vec::new() };
+        }
+        let (Some(part), Some(tail)) = (window.get(self.origin..), window.get(at..)) else { return false };
+        let from = at - self.origin + 4;
+        // A chunk whose checksum holds is a chunk, also when what it holds is malformed.
+        let judged = judge(tail, |covered| self.range(part, from, from + covered.len()));
+        matches!(judged, Judged::Sound { .. } | Judged::Malformed { .. })
+    }
+
+    fn range(&mut self, part: &[u8], from: usize, to: usize) -> Option<u32> {
+        let (head, whole) = (self.beginning(part, from)?, self.beginning(part, to)?);
+        // crc(a ++ b) = shift(crc(a), len(b)) ^ crc(b), so crc(b) is what remains without the shifted head.
+        let mut shifted = Hasher::new_with_initial_len(head, from as u64);
+        shifted.combine(&Hasher::new_with_initial_len(0, (to - from) as u64));
+        Some(whole ^ shifted.finalize())
+    }
+
+    /// CRC of the part's first `len` bytes.
+    fn beginning(&mut self, part: &[u8], len: usize) -> Option<u32> {
+        if self.blocks.is_empty() {
+            self.blocks.push(0);
+        }
+        while self.blocks.len() <= len / Self::BLOCK {
+            let done = (self.blocks.len() - 1) * Self::BLOCK;
+            let mut crc = Hasher::new_with_initial(*self.blocks.last()?);
+            crc.update(part.get(done..done + Self::BLOCK)?);
+            self.blocks.push(crc.finalize());
+        }
+        let mut crc = Hasher::new_with_initial(*self.blocks.get(len / Self::BLOCK)?);
+        crc.update(part.get(len / Self::BLOCK * Self::BLOCK..len)?);
+        Some(crc.finalize())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn put_chunk(file: &mut Vec<u8>, messages: &[&[u8]]) {
+        let mut rest = Vec::new();
+        let payload: Vec<u8> =
+            messages.iter().flat_map(|m| [&(m.len() as u32).to_le_bytes()[..], m].concat()).collect();
+        rest.extend((payload.len() as u64).to_le_bytes());
+        rest.extend(payload);
+        file.extend(crc32fast::hash(&rest).to_le_bytes());
+        file.extend(rest);
+    }
+
+    fn scan(file: &[u8], growth: usize) -> Vec<String> {
+        let mut scanner = PbfsScanner::new();
+        let (mut seen, mut found, mut covered) = (0, Vec::new(), 0);
+        loop {
+            let begin = scanner.position() as usize;
+            match scanner.step(&file[begin..seen.max(begin)], seen == file.len()) {
+                PbfsStep::Chunk(chunk) => {
+                    assert_eq!(chunk.messages().count(), chunk.count as usize);
+                    covered += (PBFS_HEADER_BYTES + chunk.payload.len()) as u64;
+                    found.extend(chunk.messages().map(|m| String::from_utf8_lossy(m).into_owned()));
+                }
+                PbfsStep::Damage(damage) => {
+                    covered += damage.len;
+                    found.push(format!("{} at {} +{}", damage.cause.as_str(), damage.offset, damage.len));
+                }
+                PbfsStep::Torn(torn) => {
+                    covered += torn.len;
+                    found.push(format!("torn at {} +{}", torn.offset, torn.len));
+                }
+                PbfsStep::NeedMore(bytes) => {
+                    assert!(seen < file.len() && scanner.position() as usize + bytes > seen);
+                    seen = (seen + growth).min(file.len());
+                }
+                PbfsStep::End => break,
+            }
+        }
+        assert_eq!(covered, file.len() as u64, "every byte is accounted for");
+        found
+    }
+
+    fn three() -> Vec<u8> {
+        let mut file = Vec::new();
+        put_chunk(&mut file, &[b"one"]);
+        put_chunk(&mut file, &[b"two", b"and", b""]);
+        put_chunk(&mut file, &[]);
+        put_chunk(&mut file, &[b"three"]);
+        file
+    }
+
+    #[test]
+    fn chunks_hold_any_number_of_messages() {
+        for growth in [1, 5, 1000] {
+            assert_eq!(scan(&three(), growth), ["one", "two", "and", "", "three"]);
+        }
+    }
+
+    #[test]
+    fn a_damaged_chunk_costs_that_chunk_also_when_its_length_is_garbage() {
+        for (at, bytes, cause) in [
+            (0, &[0xff][..], "chunk-checksum"),
+            (4, &[0xff; 8][..], "chunk-length"),
+            (4, &[8, 0, 0, 0, 0, 0, 0, 0], "chunk-checksum"),
+            (4, &[0, 0, 0, 3, 0, 0, 0, 0], "chunk-length"),
+            (18, b"!", "chunk-checksum"),
+        ] {
+            let mut file = three();
+            file[at..at + bytes.len()].copy_from_slice(bytes);
+            for growth in [1, 1000] {
+                assert_eq!(scan(&file, growth), [&format!("{cause} at 0 +19"), "two", "and", "", "three"], "{at}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_chunk_within_a_damaged_message_is_not_taken_for_one() {
+        let mut nested = Vec::new();
+        put_chunk(&mut nested, &[b"inner"]);
+        let mut file = Vec::new();
+        put_chunk(&mut file, &[b"before", &nested]);
+        file[0] ^= 1;
+        let end = file.len();
+        for more in [&[][..], &[&b"after"[..]]] {
+            let mut file = file.clone();
+            put_chunk(&mut file, more);
+            assert!(!scan(&file, 1000).contains(&"inner".to_owned()));
+        }
+        assert_eq!(scan(&file, 1000), [format!("chunk-checksum at 0 +{end}")]);
+    }
+
+    #[test]
+    fn a_torn_chunk_is_not_damage() {
+        let file = three();
+        assert_eq!(scan(&file[..file.len() - 2], 3).last().unwrap(), "torn at 61 +19");
+        assert_eq!(scan(&file[..63], 3).last().unwrap(), "torn at 61 +2");
+        assert_eq!(scan(b"", 1), Vec::<String>::new());
+    }
+
+    #[test]
+    fn hostile_bytes_take_linear_time() {
+        // Every byte begins a chunk that could be as long as the file: quadratic for a reader that sums each.
+        let file: Vec<u8> = std::iter::repeat_n([0, 0, 1, 0, 0, 0, 0, 0], 100_000).flatten().collect();
+        assert_eq!(scan(&file, usize::MAX >> 1).len(), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn ranges_have_the_checksum_that_they_have(
+            bytes in proptest::collection::vec(any::<u8>(), 1..5000), a: usize, b: usize, origin: usize,
+        ) {
+            let (a, b) = (a % bytes.len(), b % bytes.len());
+            let (from, to) = (a.min(b), a.max(b));
+            let origin = origin % (from + 1);
+            let mut crc = RangeCrc::default();
+            prop_assert_eq!(
+                crc.range(&bytes[origin..], from - origin, to - origin), Some(crc32fast::hash(&bytes[from..to]))
+            );
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Records: how they stand in a DATA payload, what can be learnt from one without decoding it, and what is appended
+//! to one when it is sent.
+
+use super::error::WireError;
+use super::frame::take;
+use super::wire::{Fields, WireValue, put_bytes_field, put_varint_field};
+
+/// Field numbers of `IngestWithConfigDataStreamRequest`.
+pub(crate) mod field {
+    pub(crate) const INGESTION_CONFIG_ID: u32 = 1;
+    pub(crate) const FLOW: u32 = 2;
+    pub(crate) const TIMESTAMP: u32 = 3;
+    pub(crate) const CHANNEL_VALUES: u32 = 4;
+    pub(crate) const RUN_ID: u32 = 5;
+    pub(crate) const END_STREAM_ON_VALIDATION_ERROR: u32 = 6;
+    pub(crate) const ORGANIZATION_ID: u32 = 7;
+}
+
+/// Nanoseconds in a second.
+const NS: i64 = 1_000_000_000;
+
+/// The records of a DATA payload ([F-20]).
+#[derive(Debug, Clone)]
+pub struct Records<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Records<'a> {
+    /// The records of `payload`, or `None` unless it is exactly `count` records.
+    pub fn parse(payload: &'a [u8], count: u32) -> Option<Self> {
+        let mut check = Self { rest: payload };
+        let mut found = 0u32;
+        while !check.rest.is_empty() {
+            check.take_record()?;
+            found = found.checked_add(1)?;
+        }
+        (found == count).then_some(Self { rest: payload })
+    }
+
+    #[inline]
+    fn take_record(&mut self) -> Option<&'a [u8]> {
+        let len = u32::from_le_bytes(take(&mut self.rest)?);
+        let (record, rest) = self.rest.split_at_checked(len as usize)?;
+        self.rest = rest;
+        Some(record)
+    }
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = &'a [u8];
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        self.take_record()
+    }
+}
+
+/// What a request says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RecordInfo<'a> {
+    /// The flow's name; empty if the request has none.
+    pub flow: &'a [u8],
+    /// ns since the Unix epoch, within what an `i64` can hold; `None` if the request has no timestamp.
+    pub timestamp: Option<i64>,
+    /// Whether it carries an ingestion config's id.
+    pub has_config_id: bool,
+    /// Whether it carries a run's id.
+    pub has_run_id: bool,
+    /// Whether it carries an organization's id.
+    pub has_organization_id: bool,
+}
+
+impl<'a> RecordInfo<'a> {
+    /// Reads a request's top level; where a field stands twice, the last one counts, as protobuf merges.
+    ///
+    /// # Errors
+    /// The bytes aren't a protobuf message.
+    pub fn parse(request: &'a [u8]) -> Result<Self, WireError> {
+        let mut info = Self::default();
+        let mut time = None;
+        for next in Fields::new(request) {
+            let next = next?;
+            match (next.number, next.value) {
+                (field::FLOW, WireValue::Bytes(flow)) => info.flow = flow,
+                (field::TIMESTAMP, WireValue::Bytes(stamp)) => {
+                    let (seconds, nanos) = time.get_or_insert((0i64, 0i64));
+                    for part in Fields::new(stamp) {
+                        match part.map_err(|e| WireError { at: next.start + e.at })? {
+                            part if part.number == 1 => set_varint(seconds, part.value),
+                            part if part.number == 2 => set_varint(nanos, part.value),
+                            _ => {}
+                        }
+                    }
+                }
+                (field::INGESTION_CONFIG_ID, WireValue::Bytes(id)) => info.has_config_id = !id.is_empty(),
+                (field::RUN_ID, WireValue::Bytes(id)) => info.has_run_id = !id.is_empty(),
+                (field::ORGANIZATION_ID, WireValue::Bytes(id)) => info.has_organization_id = !id.is_empty(),
+                _ => {}
+            }
+        }
+        info.timestamp = time.map(|(seconds, nanos)| seconds.saturating_mul(NS).saturating_add(nanos));
+        Ok(info)
+    }
+
+    /// Whether the request carries no id at all ([F-21]).
+    pub fn is_bare(&self) -> bool {
+        !(self.has_config_id || self.has_run_id || self.has_organization_id)
+    }
+}
+
+fn set_varint(place: &mut i64, value: WireValue<'_>) {
+    if let WireValue::Varint(value) = value {
+        *place = value as i64;
+    }
+}
+
+/// What a replayer appends to each request ([F-21]): in protobuf, concatenation merges and the last scalar wins, so
+/// that a request needn't be decoded to be sent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Suffix {
+    bare: Vec<u8>,
+    own_ids: Vec<u8>,
+}
+
+impl Suffix {
+    /// What is appended to requests of a session that has this ingestion config and run.
+    pub fn new(ingestion_config_id: &str, run_id: Option<&str>, end_stream_on_validation_error: bool) -> Self {
+        let mut directive = Vec::new();
+        if end_stream_on_validation_error {
+            put_varint_field(&mut directive, field::END_STREAM_ON_VALIDATION_ERROR, 1);
+        }
+        let mut bare = Vec::new();
+        put_bytes_field(&mut bare, field::INGESTION_CONFIG_ID, ingestion_config_id.as_bytes());
+        if let Some(run_id) = run_id {
+            put_bytes_field(&mut bare, field::RUN_ID, run_id.as_bytes());
+        }
+        bare.extend_from_slice(&directive);
+        Self { bare, own_ids: directive }
+    }
+
+    /// What is appended to requests that all carry ids of their own.
+    pub fn without_ids(end_stream_on_validation_error: bool) -> Self {
+        let mut suffix = Self::new("", None, end_stream_on_validation_error);
+        suffix.bare.clone_from(&suffix.own_ids);
+        suffix
+    }
+
+    /// For a request without ids.
+    #[inline]
+    pub fn for_bare(&self) -> &[u8] {
+        &self.bare
+    }
+
+    /// For this request: without the ids if it carries an ingestion config's id of its own.
+    ///
+    /// # Errors
+    /// The request isn't a protobuf message.
+    pub fn for_request(&self, request: &[u8]) -> Result<&[u8], WireError> {
+        let info = RecordInfo::parse(request)?;
+        Ok(if info.has_config_id { &self.own_ids } else { &self.bare })
+    }
+}
+
+/// Appends one record ([F-20]).
+#[inline]
+pub fn put_record(payload: &mut Vec<u8>, request: &[u8]) {
+    payload.extend_from_slice(&(request.len() as u32).to_le_bytes());
+    payload.extend_from_slice(request);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::wire::put_varint;
+
+    fn request(seconds: i64, nanos: i32) -> Vec<u8> {
+        let mut stamp = Vec::new();
+        put_varint_field(&mut stamp, 1, seconds as u64);
+        put_varint_field(&mut stamp, 2, nanos as u64);
+        let mut out = Vec::new();
+        put_bytes_field(&mut out, field::FLOW, b"imu");
+        put_bytes_field(&mut out, field::TIMESTAMP, &stamp);
+        out
+    }
+
+    #[test]
+    fn records_are_all_or_nothing() {
+        let mut payload = Vec::new();
+        put_record(&mut payload, b"abc");
+        put_record(&mut payload, b"");
+        let records: Vec<_> = Records::parse(&payload, 2).unwrap().collect();
+        assert_eq!(records, [&b"abc"[..], b""]);
+        assert!(Records::parse(&payload, 1).is_none());
+        assert!(Records::parse(&payload, 3).is_none());
+        assert!(Records::parse(&payload[..payload.len() - 1], 2).is_none());
+        assert!(Records::parse(&[0xff; 8], 1).is_none());
+    }
+
+    #[test]
+    fn a_request_tells_its_flow_and_time() {
+        let plain = request(1_700_000_000, 5);
+        let info = RecordInfo::parse(&plain).unwrap();
+        assert_eq!((info.flow, info.timestamp), (&b"imu"[..], Some(1_700_000_000_000_000_005)));
+        assert!(info.is_bare());
+        // Before the epoch, as real files have it.
+        assert_eq!(RecordInfo::parse(&request(-5, 250_000_000)).unwrap().timestamp, Some(-4_750_000_000));
+        // Beyond what an i64 of nanoseconds holds: bounded, not wrapped.
+        assert_eq!(RecordInfo::parse(&request(i64::MAX, 0)).unwrap().timestamp, Some(i64::MAX));
+        assert_eq!(RecordInfo::parse(b"").unwrap().timestamp, None);
+    }
+
+    #[test]
+    fn a_second_timestamp_merges_into_the_first() {
+        let mut twice = request(7, 9);
+        let mut stamp = vec![0x08];
+        put_varint(&mut stamp, 8);
+        put_bytes_field(&mut twice, field::TIMESTAMP, &stamp);
+        assert_eq!(RecordInfo::parse(&twice).unwrap().timestamp, Some(8_000_000_009));
+    }
+
+    #[test]
+    fn ids_are_appended_only_where_there_are_none() {
+        let suffix = Suffix::new("config", Some("run"), true);
+        let bare = request(1, 1);
+        let mut own = bare.clone();
+        put_bytes_field(&mut own, field::INGESTION_CONFIG_ID, b"theirs");
+        assert_eq!(suffix.for_request(&bare).unwrap(), suffix.for_bare());
+        assert_eq!(suffix.for_request(&own).unwrap(), [0x30, 1]);
+        let mut sent = bare;
+        sent.extend_from_slice(suffix.for_bare());
+        let info = RecordInfo::parse(&sent).unwrap();
+        assert!(info.has_config_id && info.has_run_id);
+        assert_eq!(Suffix::without_ids(false), Suffix::default());
+    }
+}
