@@ -1,3 +1,4 @@
 //! Records telemetry without a network and replays it into Sift.
 
 pub mod format;
+pub mod segment;

@@ -1,0 +1,40 @@
+//! What may go wrong with segment files.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use crate::format::EncodeError;
+
+/// A segment that can't be written or read.
+#[derive(Debug, Error)]
+pub enum SegmentError {
+    /// The operating system refuses.
+    #[error("can't {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file or directory.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+    /// An earlier write or sync of this file failed. It is never touched again: after a failed sync, a second one that
+    /// succeeds proves nothing.
+    #[error("{} was abandoned after an earlier error; its unsynced frames belong into a new segment", path.display())]
+    Abandoned {
+        /// The file.
+        path: PathBuf,
+    },
+    /// What should be written doesn't fit into a frame.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+}
+
+impl SegmentError {
+    /// For `map_err`: wraps the operating system's answer.
+    pub(crate) fn io<P: AsRef<Path>>(action: &'static str, path: P) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { action, path: path.as_ref().to_owned(), source }
+    }
+}

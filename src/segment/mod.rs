@@ -1,0 +1,21 @@
+//! Segment files: their names, writing them, and reading them in whatever state they are.
+#![cfg_attr(
+    not(test),
+    deny(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unreachable, clippy::unwrap_used)
+)]
+
+mod error;
+mod map;
+mod name;
+mod pbfs;
+mod reader;
+mod source;
+mod storage;
+mod writer;
+
+pub use error::SegmentError;
+pub use name::{OPEN_SUFFIX, SEALED_SUFFIX, SegmentName, session_dir};
+pub use pbfs::{PbfsEvent, PbfsReader, SNIFF_BYTES, is_pbfs};
+pub use reader::{Batch, Event, Identity, SegmentReader, SkipReason, Skipped};
+pub use storage::{Disk, Storage, StorageFile};
+pub use writer::{PendingFrame, SegmentWriter};

@@ -1,0 +1,97 @@
+//! Reading one PBFS file, the official library's disk backup. Readers never write.
+
+use std::path::{Path, PathBuf};
+
+use super::error::SegmentError;
+use super::source::Source;
+use crate::format::{Damage, PBFS_HEADER_BYTES, PbfsChunk, PbfsScanner, PbfsStep, Torn};
+
+/// How far into a file a sound chunk is looked for, in bytes, before it is taken for something else: a little more than
+/// one chunk may have, so that a damaged first chunk doesn't hide a backup.
+pub const SNIFF_BYTES: u64 = 72 << 20;
+
+/// What a PBFS file holds next.
+#[derive(Debug)]
+pub enum PbfsEvent<'a> {
+    /// A sound chunk.
+    Chunk(PbfsChunk<'a>),
+    /// Lost bytes.
+    Damage(Damage),
+    /// The file ends within a chunk.
+    Torn(Torn),
+}
+
+/// Reads one PBFS file from beginning to end.
+#[derive(Debug)]
+pub struct PbfsReader {
+    path: PathBuf,
+    source: Source,
+    scanner: PbfsScanner,
+    /// Where reading ends at the latest, in bytes.
+    limit: u64,
+}
+
+impl PbfsReader {
+    /// Opens the file at `path`.
+    ///
+    /// # Errors
+    /// [`SegmentError::Io`].
+    pub fn open(path: &Path) -> Result<Self, SegmentError> {
+        // Nothing tells whether such a file is finished.
+        let source = Source::open(path, false).map_err(SegmentError::io("read", path))?;
+        Ok(Self { path: path.to_owned(), source, scanner: PbfsScanner::new(), limit: u64::MAX })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the next event begins, in bytes from the file's start.
+    pub fn position(&self) -> u64 {
+        self.scanner.position()
+    }
+
+    /// The next event; `None` at the end.
+    ///
+    /// # Errors
+    /// [`SegmentError::Io`] if the file can't be read.
+    pub fn next_event(&mut self) -> Result<Option<PbfsEvent<'_>>, SegmentError> {
+        let (offset, len, count) = loop {
+            let position = self.scanner.position();
+            if position >= self.limit {
+                return Ok(None);
+            }
+            let (window, at_end) = self.source.window(position);
+            match self.scanner.step(window, at_end) {
+                PbfsStep::NeedMore(bytes) => {
+                    let position = self.scanner.position();
+                    let read = self.source.fill(position, bytes);
+                    read.map_err(SegmentError::io("read", &self.path))?;
+                }
+                PbfsStep::End => return Ok(None),
+                PbfsStep::Damage(damage) => return Ok(Some(PbfsEvent::Damage(damage))),
+                PbfsStep::Torn(torn) => return Ok(Some(PbfsEvent::Torn(torn))),
+                // Only the place is kept, so that the borrow of the window ends here.
+                PbfsStep::Chunk(chunk) => break (chunk.offset, chunk.payload.len(), chunk.count),
+            }
+        };
+        let window = self.source.window(offset).0;
+        let payload = window.get(PBFS_HEADER_BYTES..PBFS_HEADER_BYTES + len).unwrap_or_default();
+        Ok(Some(PbfsEvent::Chunk(PbfsChunk { offset, count, payload })))
+    }
+}
+
+/// Whether the file at `path` is PBFS: a sound chunk begins within its first [`SNIFF_BYTES`].
+///
+/// # Errors
+/// [`SegmentError::Io`] if it can't be read.
+pub fn is_pbfs(path: &Path) -> Result<bool, SegmentError> {
+    let mut reader = PbfsReader { limit: SNIFF_BYTES, ..PbfsReader::open(path)? };
+    while let Some(event) = reader.next_event()? {
+        if matches!(event, PbfsEvent::Chunk(_)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

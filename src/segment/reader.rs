@@ -1,0 +1,317 @@
+//! Reading one segment, whatever its state: sealed, open, torn, damaged. Readers never write.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use prost::Message;
+use uuid::Uuid;
+
+use super::error::SegmentError;
+use super::name::SegmentName;
+use super::source::Source;
+use crate::format::{
+    AddedFlows, Damage, DamageCause, FLAG_BARE, FRAME_HEADER_BYTES, Frame, FrameHeader, Kind, MAGIC, MarkMessage,
+    PayloadDecoder, PayloadError, Records, Scanner, Seal, SegmentHeader, Step, TRAILER_BYTES, TimeRange, Torn,
+    Unreadable, decode_trailer, segment_id,
+};
+
+/// The records of one DATA frame.
+#[derive(Debug, Clone)]
+pub struct Batch<'a> {
+    /// Where the frame begins, in bytes from the file's start.
+    pub offset: u64,
+    /// Seq of the first record.
+    pub first_seq: u64,
+    /// How many records.
+    pub count: u32,
+    /// Whether no record carries ids of its own ([F-21]).
+    pub bare: bool,
+    /// Their times.
+    pub times: TimeRange,
+    /// Their bytes: each a little-endian u32 length and the request ([F-20]).
+    pub payload: &'a [u8],
+    records: Records<'a>,
+}
+
+impl<'a> Batch<'a> {
+    /// The requests, in order; the first has seq [`first_seq`](Self::first_seq).
+    pub fn records(&self) -> Records<'a> {
+        self.records.clone()
+    }
+
+    /// The seq behind the last record.
+    pub fn end_seq(&self) -> u64 {
+        self.first_seq + u64::from(self.count)
+    }
+}
+
+/// A sound frame that this version can't make use of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skipped {
+    /// Where the frame begins, in bytes from the file's start.
+    pub offset: u64,
+    /// Its bytes in the file.
+    pub len: u64,
+    /// Why it is skipped.
+    pub reason: SkipReason,
+    /// The seqs of its records, if it has any.
+    pub seqs: Option<Range<u64>>,
+}
+
+/// Why a sound frame is skipped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SkipReason {
+    /// A kind of a later version ([F-11]).
+    UnknownKind(u8),
+    /// A codec or critical flag of a later version ([F-12], [F-13]).
+    Unreadable(Unreadable),
+}
+
+/// What a segment holds next.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// HEADER.
+    Header(SegmentHeader),
+    /// Records.
+    Records(Batch<'a>),
+    /// Flows added.
+    Schema(AddedFlows),
+    /// A fact in time.
+    Mark(MarkMessage),
+    /// SEAL.
+    Seal(Box<Seal>),
+    /// A sound frame of a later version.
+    Skipped(Skipped),
+    /// Lost bytes.
+    Damage(Damage),
+    /// The file ends within a frame.
+    Torn(Torn),
+}
+
+/// Who a segment is, as far as anything in it or its name tells ([F-33]).
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Identity {
+    /// HEADER's message, or SEAL's copy of it; `None` if both are lost.
+    pub header: Option<SegmentHeader>,
+    /// The session.
+    pub session: Option<Uuid>,
+    /// The segment's number in the session.
+    pub index: Option<u32>,
+    /// The segment's id, which all its frames carry.
+    pub segment_id: Option<u64>,
+}
+
+impl Identity {
+    fn of(header: SegmentHeader, frame: &FrameHeader) -> Self {
+        Self {
+            session: header.session(),
+            index: Some(header.segment_index),
+            segment_id: Some(frame.segment_id),
+            header: Some(header),
+        }
+    }
+}
+
+/// Reads one segment from beginning to end.
+#[derive(Debug)]
+pub struct SegmentReader {
+    path: PathBuf,
+    source: Source,
+    scanner: Scanner,
+    decoder: PayloadDecoder,
+    identity: Identity,
+    seal: Option<Box<Seal>>,
+    bytes: u64,
+}
+
+impl SegmentReader {
+    /// Opens the segment at `path` and finds out who it is.
+    ///
+    /// # Errors
+    /// [`SegmentError::Io`]. Damage isn't an error.
+    pub fn open(path: &Path) -> Result<Self, SegmentError> {
+        let io_error = |source| SegmentError::Io { action: "read", path: path.to_owned(), source };
+        let mut file = File::open(path).map_err(io_error)?;
+        let bytes = file.metadata().map_err(io_error)?.len();
+        let header = read_header(&mut file).map_err(io_error)?;
+        let seal = read_seal(&mut file, bytes).map_err(io_error)?;
+        let name = SegmentName::of_path(path);
+        let identity = identify(header, seal.as_ref(), name);
+        // Only a file that its writer has finished with is mapped.
+        let sealed = seal.is_some() && name.is_some_and(|name| !name.open);
+        let source = Source::open(path, sealed).map_err(io_error)?;
+        Ok(Self {
+            path: path.to_owned(),
+            source,
+            scanner: Scanner::new(identity.segment_id),
+            decoder: PayloadDecoder::default(),
+            identity,
+            seal: seal.map(|(seal, _)| Box::new(seal)),
+            bytes,
+        })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Who the segment is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The SEAL that the trailer points at, found without scanning; `None` if there is none.
+    pub fn seal(&self) -> Option<&Seal> {
+        self.seal.as_deref()
+    }
+
+    /// The file's size in bytes when it was opened.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Where the next event begins, in bytes from the file's start.
+    pub fn position(&self) -> u64 {
+        self.scanner.position()
+    }
+
+    /// The next event; `None` at the end.
+    ///
+    /// # Errors
+    /// [`SegmentError::Io`] if the file can't be read.
+    pub fn next_event(&mut self) -> Result<Option<Event<'_>>, SegmentError> {
+        let header = loop {
+            let position = self.scanner.position();
+            let (window, at_end) = self.source.window(position);
+            match self.scanner.step(window, at_end) {
+                Step::NeedMore(bytes) => {
+                    let position = self.scanner.position();
+                    let read = self.source.fill(position, bytes);
+                    read.map_err(SegmentError::io("read", &self.path))?;
+                }
+                Step::End => return Ok(None),
+                Step::Damage(damage) => return Ok(Some(Event::Damage(damage))),
+                Step::Torn(torn) => return Ok(Some(Event::Torn(torn))),
+                // Only the place is kept, so that the borrow of the window ends here.
+                Step::Frame(frame) => break frame.header,
+            }
+        };
+        let window = self.source.window(header.offset).0;
+        let frame = window.get(..FRAME_HEADER_BYTES + header.stored_len as usize);
+        let stored = frame.and_then(|frame| frame.get(FRAME_HEADER_BYTES..)).unwrap_or_default();
+        Ok(Some(event(&mut self.decoder, Frame { header, stored })))
+    }
+}
+
+fn event<'a>(decoder: &'a mut PayloadDecoder, frame: Frame<'a>) -> Event<'a> {
+    let header = frame.header;
+    let seqs = (header.count > 0).then(|| header.first_seq..header.end_seq());
+    let skipped =
+        |reason| Event::Skipped(Skipped { offset: header.offset, len: header.frame_len(), reason, seqs: seqs.clone() });
+    if let Kind::Unknown(kind) = header.kind {
+        return skipped(SkipReason::UnknownKind(kind));
+    }
+    let malformed = Event::Damage(Damage {
+        offset: header.offset,
+        len: header.frame_len(),
+        cause: DamageCause::Malformed,
+        seqs: seqs.clone(),
+    });
+    let payload = match decoder.decode(&frame) {
+        Ok(payload) => payload,
+        Err(PayloadError::Unreadable(why)) => return skipped(SkipReason::Unreadable(why)),
+        Err(PayloadError::Malformed) => return malformed,
+    };
+    let event = match header.kind {
+        Kind::Header => SegmentHeader::decode(payload).ok().map(Event::Header),
+        Kind::Schema => AddedFlows::decode(payload).ok().map(Event::Schema),
+        Kind::Mark => MarkMessage::decode(payload).ok().map(Event::Mark),
+        Kind::Seal => Seal::decode(payload).ok().map(|seal| Event::Seal(Box::new(seal))),
+        Kind::Data => Records::parse(payload, header.count).map(|records| {
+            Event::Records(Batch {
+                offset: header.offset,
+                first_seq: header.first_seq,
+                count: header.count,
+                bare: header.flags & FLAG_BARE != 0,
+                times: header.times,
+                payload,
+                records,
+            })
+        }),
+        Kind::Unknown(_) => None,
+    };
+    event.unwrap_or(malformed)
+}
+
+/// [F-33]: HEADER, else SEAL's copy, else the name.
+fn identify(
+    header: Option<(SegmentHeader, FrameHeader)>,
+    seal: Option<&(Seal, FrameHeader)>,
+    name: Option<SegmentName>,
+) -> Identity {
+    if let Some((header, frame)) = header {
+        return Identity::of(header, &frame);
+    }
+    if let Some((Seal { header: Some(header), .. }, frame)) = seal {
+        return Identity::of(header.clone(), frame);
+    }
+    match name {
+        Some(name) => Identity {
+            header: None,
+            session: Some(name.session),
+            index: Some(name.index),
+            segment_id: Some(segment_id(name.session, name.index)),
+        },
+        None => Identity::default(),
+    }
+}
+
+/// The HEADER frame, if it is sound.
+fn read_header(file: &mut File) -> io::Result<Option<(SegmentHeader, FrameHeader)>> {
+    Ok(read_frame(file, MAGIC.len() as u64, Kind::Header)?
+        .and_then(|(payload, frame)| SegmentHeader::decode(&payload[..]).ok().map(|header| (header, frame))))
+}
+
+/// The SEAL frame that the trailer points at ([F-26]), if both are sound.
+fn read_seal(file: &mut File, bytes: u64) -> io::Result<Option<(Seal, FrameHeader)>> {
+    let mut trailer = [0; TRAILER_BYTES];
+    let Some(at) = bytes.checked_sub(TRAILER_BYTES as u64) else { return Ok(None) };
+    if !read_at(file, at, &mut trailer)? {
+        return Ok(None);
+    }
+    let Some(offset) = decode_trailer(&trailer).filter(|&offset| offset < at) else { return Ok(None) };
+    Ok(read_frame(file, offset, Kind::Seal)?
+        .and_then(|(payload, frame)| Seal::decode(&payload[..]).ok().map(|seal| (seal, frame))))
+}
+
+/// The payload of the frame of this kind at `offset`, if there is a sound one.
+fn read_frame(file: &mut File, offset: u64, kind: Kind) -> io::Result<Option<(Vec<u8>, FrameHeader)>> {
+    let mut bytes = [0; FRAME_HEADER_BYTES];
+    if !read_at(file, offset, &mut bytes)? {
+        return Ok(None);
+    }
+    let Some(header) = FrameHeader::decode(&bytes, offset, None).ok().filter(|header| header.kind == kind) else {
+        return Ok(None);
+    };
+    // Grows with what is there; bounded by [F-14] all the same.
+    let mut stored = Vec::new();
+    file.take(u64::from(header.stored_len)).read_to_end(&mut stored)?;
+    if stored.len() != header.stored_len as usize || crc32fast::hash(&stored) != header.payload_crc {
+        return Ok(None);
+    }
+    let mut decoder = PayloadDecoder::default();
+    let payload = decoder.decode(&Frame { header, stored: &stored }).ok().map(<[u8]>::to_vec);
+    Ok(payload.map(|payload| (payload, header)))
+}
+
+/// Fills `bytes` from `offset` on; false if the file is too short.
+fn read_at(file: &mut File, offset: u64, bytes: &mut [u8]) -> io::Result<bool> {
+    file.seek(SeekFrom::Start(offset))?;
+    match file.read_exact(bytes) {
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        other => other.map(|()| true),
+    }
+}

@@ -1,0 +1,62 @@
+//! Bytes of a file, as windows for a scanner: mapped where the file can't change any more, read where it may.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
+
+use super::map;
+
+/// Bytes read at a time from files that may change.
+const READ_BYTES: usize = 256 << 10;
+
+/// A file's bytes from some position on.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// A sealed file, all of it at hand.
+    Mapped(memmap2::Mmap),
+    /// A file that may grow or shrink: mapping it would end the process when it shrinks.
+    Plain { file: File, buffer: Vec<u8>, begin: u64, at_end: bool },
+}
+
+impl Source {
+    /// Opens `path`; `sealed` says that nobody changes it any more.
+    pub(crate) fn open(path: &Path, sealed: bool) -> io::Result<Self> {
+        let file = File::open(path)?;
+        if sealed && file.metadata()?.len() > 0 {
+            return Ok(Self::Mapped(map::map(&file)?));
+        }
+        Ok(Self::Plain { file, buffer: Vec::new(), begin: 0, at_end: false })
+    }
+
+    /// The bytes from `position` on that are at hand, and whether the file ends with them.
+    pub(crate) fn window(&self, position: u64) -> (&[u8], bool) {
+        match self {
+            Self::Mapped(map) => (tail(map, position), true),
+            Self::Plain { buffer, begin, at_end, .. } => (tail(buffer, position.saturating_sub(*begin)), *at_end),
+        }
+    }
+
+    /// Reads on until `window(position)` has at least `bytes` bytes or the file ends. Bytes before `position` are
+    /// given up.
+    pub(crate) fn fill(&mut self, position: u64, bytes: usize) -> io::Result<()> {
+        let Self::Plain { file, buffer, begin, at_end } = self else { return Ok(()) };
+        let used = usize::try_from(position.saturating_sub(*begin)).unwrap_or(usize::MAX).min(buffer.len());
+        buffer.drain(..used);
+        *begin += used as u64;
+        if position > *begin {
+            // A place that wasn't read yet.
+            buffer.clear();
+            *begin = position;
+        }
+        let wanted = bytes.saturating_sub(buffer.len()).max(READ_BYTES);
+        file.seek(SeekFrom::Start(*begin + buffer.len() as u64))?;
+        // Grows with what is there, not with what a length in the file claims.
+        let read = file.by_ref().take(wanted as u64).read_to_end(buffer)?;
+        *at_end = read < wanted;
+        Ok(())
+    }
+}
+
+fn tail(bytes: &[u8], from: u64) -> &[u8] {
+    usize::try_from(from).ok().and_then(|from| bytes.get(from..)).unwrap_or_default()
+}
