@@ -10,7 +10,6 @@ pub(crate) mod field {
     pub(crate) const INGESTION_CONFIG_ID: u32 = 1;
     pub(crate) const FLOW: u32 = 2;
     pub(crate) const TIMESTAMP: u32 = 3;
-    #[allow(dead_code, reason = "used by the recorder")]
     pub(crate) const CHANNEL_VALUES: u32 = 4;
     pub(crate) const RUN_ID: u32 = 5;
     pub(crate) const END_STREAM_ON_VALIDATION_ERROR: u32 = 6;

@@ -1,0 +1,23 @@
+//! The recorder: telemetry to segment files, without a network, whatever happens to the power.
+#![cfg_attr(
+    not(test),
+    deny(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unreachable, clippy::unwrap_used)
+)]
+
+mod error;
+mod flow;
+mod frame_builder;
+mod options;
+mod queue;
+mod recorder;
+mod schema;
+mod value;
+mod writer;
+
+pub use error::{RecordError, SchemaError};
+pub use flow::Flow;
+pub use frame_builder::MAX_RECORDED_BYTES;
+pub use options::{OnFull, RecorderOptions, SyncPolicy};
+pub use recorder::{Recorded, Recorder, RecorderStats};
+pub use schema::{Channel, DataType, FlowSchema, RunSchema, Schema};
+pub use value::{Timestamp, Value};

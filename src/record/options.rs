@@ -1,0 +1,98 @@
+//! How a recorder behaves: what it promises about power cuts, what it does when the disk is behind, when it rotates.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::format::Compression;
+use crate::segment::{Disk, Storage};
+
+/// When what was recorded is put on stable storage: that is what a power cut can cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SyncPolicy {
+    /// `record()` returns when the record is durable: a power cut costs nothing that was recorded. Threads that record
+    /// at the same time share a sync. Limited by the disk to some hundred or thousand syncs a second.
+    EveryRecord,
+    /// Once in this time: a power cut costs what was recorded in it, and in the time that the sync takes.
+    Interval(Duration),
+    /// Whenever this many bytes were recorded since the last one: a power cut costs about as many.
+    Bytes(u64),
+    /// When a segment is sealed, and whenever [`RecorderOptions::unsynced_bytes`] wait: the least work for the disk.
+    OnRotation,
+}
+
+/// What `record()` does when all buffers wait for a disk that is behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnFull {
+    /// Wait until one is free.
+    #[default]
+    Block,
+    /// Drop the record at hand. It takes no seq; a MARK counts the drops.
+    DropNewest,
+    /// Drop the frame that has waited longest. Its seqs are missing from the session; a MARK names them.
+    DropOldest,
+}
+
+/// How a recorder behaves. The defaults suit a vehicle computer with an SSD or SD card.
+#[derive(Clone)]
+pub struct RecorderOptions {
+    /// When to sync. Default: every 100 ms.
+    pub sync: SyncPolicy,
+    /// What to do when the disk is behind. Default: wait.
+    pub on_full: OnFull,
+    /// How frames are compressed, on the writer thread. Default: zstd level 1.
+    pub compression: Compression,
+    /// Bytes of records after which a frame is full: the unit of checksum, compression and loss. Default: 64 KiB; at most
+    /// 16 MiB.
+    pub frame_bytes: usize,
+    /// Time after which a frame is written though it isn't full. Default: 100 ms; [`SyncPolicy::Interval`] takes its
+    /// own.
+    pub flush_interval: Duration,
+    /// Full frames that may wait for the writer: with `frame_bytes` this bounds memory, and how long the disk may
+    /// stall before `on_full` matters. Default: 32.
+    pub buffers: usize,
+    /// Bytes written and not yet synced that are kept in memory, to be written again should the disk fail; when they
+    /// are reached, the writer syncs whatever `sync` says. Default: 8 MiB.
+    pub unsynced_bytes: usize,
+    /// Bytes after which a segment is sealed and the next one begun. Default: 256 MiB.
+    pub segment_bytes: u64,
+    /// Time after which a segment that has records is sealed and the next one begun. Default: none.
+    pub segment_age: Option<Duration>,
+    /// The recording program's name, for HEADER. Default: this crate's.
+    pub program: String,
+    /// The recording program's version, for HEADER. Default: this crate's.
+    pub program_version: String,
+    /// Where segments are written. Default: the computer's file system.
+    pub storage: Arc<dyn Storage>,
+}
+
+impl Default for RecorderOptions {
+    fn default() -> Self {
+        Self {
+            sync: SyncPolicy::Interval(Duration::from_millis(100)),
+            on_full: OnFull::default(),
+            compression: Compression::default(),
+            frame_bytes: 64 << 10,
+            flush_interval: Duration::from_millis(100),
+            buffers: 32,
+            unsynced_bytes: 8 << 20,
+            segment_bytes: 256 << 20,
+            segment_age: None,
+            program: env!("CARGO_PKG_NAME").to_owned(),
+            program_version: env!("CARGO_PKG_VERSION").to_owned(),
+            storage: Arc::new(Disk),
+        }
+    }
+}
+
+impl fmt::Debug for RecorderOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecorderOptions")
+            .field("sync", &self.sync)
+            .field("on_full", &self.on_full)
+            .field("compression", &self.compression)
+            .field("frame_bytes", &self.frame_bytes)
+            .field("segment_bytes", &self.segment_bytes)
+            .finish_non_exhaustive()
+    }
+}

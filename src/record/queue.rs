@@ -1,0 +1,325 @@
+//! What recording threads and the writer thread share: the frame being filled, and what waits to be written.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::error::RecordError;
+use super::flow::FlowTable;
+use super::frame_builder::{FilledFrame, FrameBuilder};
+use super::options::OnFull;
+use crate::format::{AddedFlows, Dropped, Mark};
+use crate::segment::SegmentError;
+
+/// One piece of work for the writer.
+#[derive(Debug)]
+pub(super) enum Work {
+    Frame(FilledFrame),
+    Schema(AddedFlows),
+    Mark(Mark),
+    Rotate,
+}
+
+/// Numbers pieces of work, so that somebody can wait for one to be durable. Several may share a number.
+pub(super) type Ticket = u64;
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) flows: FlowTable,
+    pub(super) frame: FrameBuilder,
+    pub(super) next_seq: u64,
+    work: VecDeque<(Ticket, Work)>,
+    frames_waiting: usize,
+    /// The ticket of whatever is handed over next.
+    next_ticket: Ticket,
+    /// Somebody waits until this ticket is durable.
+    wanted: Ticket,
+    /// All tickets before this one are durable.
+    durable_tickets: Ticket,
+    /// Buffers to use again.
+    buffers: Vec<Vec<u8>>,
+    /// Records dropped and not yet named in a MARK.
+    pending_drops: u64,
+    pub(super) dropped: u64,
+    pub(super) non_finite: u64,
+    pub(super) finishing: bool,
+    pub(super) failure: Option<Arc<SegmentError>>,
+    /// The writer sleeps with nothing to do, and without a deadline.
+    writer_idle: bool,
+}
+
+/// What the writer finds to do.
+pub(super) enum Task {
+    /// Write these, and sync if somebody waits for it.
+    Write(VecDeque<(Ticket, Work)>, bool),
+    /// Nothing came until the deadline.
+    Timeout,
+    /// Write these, then seal and end.
+    Finish(VecDeque<(Ticket, Work)>),
+}
+
+#[derive(Debug)]
+pub(super) struct Queue {
+    state: Mutex<State>,
+    /// The writer waits here for work.
+    work: Condvar,
+    /// Recording threads wait here for a buffer.
+    space: Condvar,
+    /// Threads wait here for something to be durable.
+    durable: Condvar,
+    durable_seq: AtomicU64,
+    frame_bytes: usize,
+    max_waiting: usize,
+    on_full: OnFull,
+    flush_interval: Duration,
+}
+
+const REASON: &str = "the disk was slower than what was recorded";
+
+impl Queue {
+    pub(super) fn new(
+        flows: FlowTable,
+        frame_bytes: usize,
+        max_waiting: usize,
+        on_full: OnFull,
+        flush_interval: Duration,
+    ) -> Self {
+        let mut frame = FrameBuilder::new(frame_bytes);
+        frame.set_flow_count(flows.len());
+        let state = State {
+            flows,
+            frame,
+            next_seq: 0,
+            work: VecDeque::new(),
+            frames_waiting: 0,
+            next_ticket: 1,
+            wanted: 0,
+            durable_tickets: 1,
+            buffers: Vec::new(),
+            pending_drops: 0,
+            dropped: 0,
+            non_finite: 0,
+            finishing: false,
+            failure: None,
+            writer_idle: false,
+        };
+        Self {
+            state: Mutex::new(state),
+            work: Condvar::new(),
+            space: Condvar::new(),
+            durable: Condvar::new(),
+            durable_seq: AtomicU64::new(0),
+            frame_bytes,
+            max_waiting,
+            on_full,
+            flush_interval,
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        // No code that holds the lock panics; were it to, the state would still be whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn durable_seq(&self) -> u64 {
+        self.durable_seq.load(Ordering::Acquire)
+    }
+
+    /// Whether recording is possible at all.
+    pub(super) fn check(&self, state: &State) -> Result<(), RecordError> {
+        if let Some(source) = &state.failure {
+            return Err(RecordError::Failed { source: source.clone(), not_durable_from: self.durable_seq() });
+        }
+        if state.finishing { Err(RecordError::Finished) } else { Ok(()) }
+    }
+
+    /// The state with room for a record in its frame; `None` if the record is to be dropped.
+    pub(super) fn admit(&self, wait: bool) -> Result<Option<MutexGuard<'_, State>>, RecordError> {
+        let mut state = self.lock();
+        loop {
+            self.check(&state)?;
+            if state.frame.len() < self.frame_bytes {
+                return Ok(Some(state));
+            }
+            if state.frames_waiting < self.max_waiting {
+                self.hand_over_frame(&mut state);
+                return Ok(Some(state));
+            }
+            match self.on_full {
+                _ if !wait => return Err(RecordError::Full),
+                OnFull::Block => state = self.space.wait(state).unwrap_or_else(PoisonError::into_inner),
+                OnFull::DropNewest => {
+                    state.dropped += 1;
+                    state.pending_drops += 1;
+                    return Ok(None);
+                }
+                OnFull::DropOldest => drop_oldest(&mut state),
+            }
+        }
+    }
+
+    /// Notes that a record was put into the frame; returns its seq and the ticket that it will have.
+    #[inline]
+    pub(super) fn recorded(&self, state: &mut State) -> (u64, Ticket) {
+        let seq = state.next_seq;
+        state.next_seq += 1;
+        let ticket = state.next_ticket;
+        if state.frame.len() >= self.frame_bytes && state.frames_waiting < self.max_waiting {
+            self.hand_over_frame(state);
+        } else if state.frame.count() == 1 && state.writer_idle {
+            // The writer must learn that there is a deadline now.
+            self.work.notify_one();
+        }
+        (seq, ticket)
+    }
+
+    fn hand_over_frame(&self, state: &mut State) {
+        let buffer = state.buffers.pop().unwrap_or_default();
+        let filled = state.frame.take(buffer, self.frame_bytes);
+        state.non_finite += filled.non_finite;
+        state.frames_waiting += 1;
+        self.push(state, Work::Frame(filled));
+        self.push_drops(state);
+    }
+
+    /// A MARK for the records dropped since the last one.
+    fn push_drops(&self, state: &mut State) {
+        let records = std::mem::take(&mut state.pending_drops);
+        if records > 0 {
+            let dropped = Dropped { records, reason: REASON.to_owned(), first_seq: None };
+            self.push(state, Work::Mark(Mark::Dropped(dropped)));
+        }
+    }
+
+    fn push(&self, state: &mut State, work: Work) {
+        state.work.push_back((state.next_ticket, work));
+        state.next_ticket += 1;
+        self.work.notify_one();
+    }
+
+    /// Hands over the frame so far, and then `work`, if any. Returns the ticket of the last piece.
+    pub(super) fn submit(&self, state: &mut State, work: Option<Work>) -> Ticket {
+        if !state.frame.is_empty() {
+            self.hand_over_frame(state);
+        }
+        if let Some(work) = work {
+            self.push(state, work);
+        }
+        state.next_ticket - 1
+    }
+
+    /// Returns when everything up to `ticket` is durable.
+    pub(super) fn wait_durable(&self, mut state: MutexGuard<'_, State>, ticket: Ticket) -> Result<(), RecordError> {
+        while state.durable_tickets <= ticket {
+            if let Some(source) = &state.failure {
+                return Err(RecordError::Failed { source: source.clone(), not_durable_from: self.durable_seq() });
+            }
+            if state.wanted < ticket {
+                state.wanted = ticket;
+                self.work.notify_one();
+            }
+            state = self.durable.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        Ok(())
+    }
+
+    // What follows is called by the writer alone.
+
+    /// Waits for work, until `deadline` if there is one; the frame being filled has a deadline of its own.
+    pub(super) fn next_task(&self, deadline: Option<Instant>) -> Task {
+        let mut state = self.lock();
+        loop {
+            let frame_due = state.frame.began().map(|began| began + self.flush_interval);
+            let now = Instant::now();
+            let wanted = state.wanted >= state.durable_tickets;
+            // Somebody waits for what is in the frame, or it has lain long enough.
+            let due = state.wanted >= state.next_ticket || frame_due.is_some_and(|due| due <= now);
+            if !state.frame.is_empty() && (due || state.finishing) {
+                self.hand_over_frame(&mut state);
+            }
+            if state.finishing {
+                self.push_drops(&mut state);
+                return Task::Finish(self.take_work(&mut state));
+            }
+            if !state.work.is_empty() || wanted {
+                return Task::Write(self.take_work(&mut state), wanted);
+            }
+            // A frame that is begun while the writer sleeps wakes it, to learn of the frame's deadline.
+            state.writer_idle = frame_due.is_none();
+            state = match [deadline, frame_due].into_iter().flatten().min() {
+                None => self.work.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(until) if until <= now => return Task::Timeout,
+                Some(until) => self.work.wait_timeout(state, until - now).unwrap_or_else(PoisonError::into_inner).0,
+            };
+            state.writer_idle = false;
+        }
+    }
+
+    fn take_work(&self, state: &mut State) -> VecDeque<(Ticket, Work)> {
+        state.frames_waiting = 0;
+        let work = std::mem::take(&mut state.work);
+        self.space.notify_all();
+        work
+    }
+
+    /// Gives buffers back to be filled again.
+    pub(super) fn recycle(&self, buffers: impl IntoIterator<Item = Vec<u8>>) {
+        let mut state = self.lock();
+        for buffer in buffers {
+            // One that a huge record has made grow isn't kept.
+            if state.buffers.len() < self.max_waiting && buffer.capacity() <= 4 * self.frame_bytes.max(64 << 10) {
+                state.buffers.push(buffer);
+            }
+        }
+    }
+
+    /// A buffer to use again, or a new one.
+    pub(super) fn buffer(&self) -> Vec<u8> {
+        self.lock().buffers.pop().unwrap_or_default()
+    }
+
+    /// Everything up to `ticket` is durable, and all records before `seq`.
+    pub(super) fn set_durable(&self, ticket: Ticket, seq: u64) {
+        let mut state = self.lock();
+        state.durable_tickets = state.durable_tickets.max(ticket + 1);
+        self.durable_seq.fetch_max(seq, Ordering::AcqRel);
+        self.durable.notify_all();
+    }
+
+    /// Nothing is recorded any more.
+    pub(super) fn fail(&self, error: Arc<SegmentError>) {
+        self.lock().failure = Some(error);
+        self.durable.notify_all();
+        self.space.notify_all();
+    }
+
+    /// Wakes everybody: the session ends.
+    pub(super) fn notify_all(&self) {
+        self.work.notify_all();
+        self.space.notify_all();
+    }
+}
+
+/// Drops the frame that has waited longest; the MARK that names its seqs takes its place, and grows with the next
+/// one dropped.
+fn drop_oldest(state: &mut State) {
+    let Some(at) = state.work.iter().position(|(_, work)| matches!(work, Work::Frame(_))) else { return };
+    let Some((ticket, Work::Frame(frame))) = state.work.remove(at) else { return };
+    state.frames_waiting -= 1;
+    let records = u64::from(frame.count);
+    state.dropped += records;
+    if state.buffers.is_empty() {
+        state.buffers.push(frame.buffer);
+    }
+    let before = at.checked_sub(1).and_then(|before| state.work.get_mut(before));
+    if let Some((at, Work::Mark(Mark::Dropped(dropped)))) = before
+        && dropped.first_seq.is_some_and(|first| first + dropped.records == frame.first_seq)
+    {
+        dropped.records += records;
+        *at = ticket;
+        return;
+    }
+    let mark = Mark::Dropped(Dropped { records, reason: REASON.to_owned(), first_seq: Some(frame.first_seq) });
+    state.work.insert(at, (ticket, Work::Mark(mark)));
+}

@@ -1,0 +1,332 @@
+//! The recorder's handle.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::error::{RecordError, SchemaError};
+use super::flow::{Flow, FlowTable};
+use super::frame_builder::MAX_RECORDED_BYTES;
+use super::options::{OnFull, RecorderOptions, SyncPolicy};
+use super::queue::{Queue, State, Work};
+use super::schema::{FlowSchema, Schema, check_flow};
+use super::value::{Timestamp, Value};
+use super::writer::{Counters, Writer};
+use crate::format::{AddedFlows, Mark};
+use crate::segment::session_dir;
+
+/// What became of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "a record may have been dropped"]
+pub enum Recorded {
+    /// It has this seq. With [`SyncPolicy::EveryRecord`] it is durable; otherwise once
+    /// [`durable_seq`](Recorder::durable_seq) exceeds the seq.
+    Seq(u64),
+    /// All buffers were in use, and the policy is [`OnFull::DropNewest`]. It is counted in a MARK.
+    Dropped,
+}
+
+/// Figures of a recorder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RecorderStats {
+    /// Records that were given a seq.
+    pub records: u64,
+    /// Records before this seq are durable.
+    pub durable_seq: u64,
+    /// Records dropped because the disk was behind.
+    pub dropped: u64,
+    /// Values that were NaN or infinite: recorded, but Sift will refuse them.
+    pub non_finite: u64,
+    /// Bytes written to segments.
+    pub bytes_written: u64,
+    /// Segments begun.
+    pub segments: u64,
+    /// Syncs asked of the disk.
+    pub syncs: u64,
+    /// Segments given up after a failed write or sync.
+    pub io_errors: u64,
+}
+
+/// Records telemetry to segment files: one session, from [`create`](Self::create) to [`finish`](Self::finish). Never needs
+/// a network. May be shared between threads.
+///
+/// Dropping it without [`finish`](Self::finish) finishes it too, and hides what goes wrong in that.
+pub struct Recorder {
+    queue: Arc<Queue>,
+    counters: Arc<Counters>,
+    session: Uuid,
+    dir: PathBuf,
+    every_record: bool,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Recorder {
+    /// Begins a session under `root`, in a directory named after the schema's asset and run. The first segment exists
+    /// when this returns. Files of earlier sessions are left alone.
+    ///
+    /// # Errors
+    /// [`RecordError::Schema`] for what Sift would refuse, [`RecordError::Options`], [`RecordError::Segment`].
+    pub fn create(root: impl AsRef<Path>, schema: &Schema, options: RecorderOptions) -> Result<Self, RecordError> {
+        schema.check()?;
+        check_options(&options)?;
+        let session = Uuid::now_v7();
+        let dir = session_dir(root.as_ref(), schema.asset(), schema.run_name());
+        let flush_interval = match options.sync {
+            SyncPolicy::Interval(interval) => interval,
+            _ => options.flush_interval,
+        };
+        let every_record = options.sync == SyncPolicy::EveryRecord;
+        let flows = FlowTable::new(session, schema.flows());
+        let queue = Arc::new(Queue::new(flows, options.frame_bytes, options.buffers, options.on_full, flush_interval));
+        let mut writer = Writer::new(queue.clone(), options, dir.clone(), session, schema.requests())?;
+        writer.open_segment(0)?;
+        let counters = writer.counters.clone();
+        let thread = std::thread::Builder::new().name("sift-recorder".to_owned()).spawn(move || writer.run_guarded());
+        let thread = thread.map_err(|source| {
+            RecordError::Segment(Arc::new(crate::segment::SegmentError::Io {
+                action: "start the writer thread for",
+                path: dir.clone(),
+                source,
+            }))
+        })?;
+        Ok(Self { queue, counters, session, dir, every_record, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// The session's id.
+    pub fn session(&self) -> Uuid {
+        self.session
+    }
+
+    /// The directory of its segments.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The flow of this name.
+    ///
+    /// # Errors
+    /// [`RecordError::UnknownFlow`].
+    pub fn flow(&self, name: &str) -> Result<Flow, RecordError> {
+        self.queue.lock().flows.get(name).cloned()
+    }
+
+    /// Records one value for each of the flow's channels. Waits for a buffer if the disk is behind and the policy
+    /// says so; with [`SyncPolicy::EveryRecord`] returns when the record is durable, otherwise at once.
+    ///
+    /// # Errors
+    /// [`RecordError::ValueCount`], [`RecordError::ValueType`], [`RecordError::ForeignFlow`],
+    /// [`RecordError::TooLarge`]: nothing of the record was written. [`RecordError::Failed`],
+    /// [`RecordError::Finished`].
+    #[inline]
+    pub fn record(&self, flow: &Flow, time: Timestamp, values: &[Value<'_>]) -> Result<Recorded, RecordError> {
+        flow.belongs_to(self.session)?;
+        self.put(true, |state| flow.put(&mut state.frame, time, values))
+    }
+
+    /// Like [`record`](Self::record), but never waits for a buffer.
+    ///
+    /// # Errors
+    /// As [`record`](Self::record), and [`RecordError::Full`]: then the record is the caller's still.
+    #[inline]
+    pub fn try_record(&self, flow: &Flow, time: Timestamp, values: &[Value<'_>]) -> Result<Recorded, RecordError> {
+        flow.belongs_to(self.session)?;
+        self.put(false, |state| flow.put(&mut state.frame, time, values))
+    }
+
+    /// Records values given by their channels' names; the flow's other channels are empty in this record. Slower than
+    /// [`record`](Self::record).
+    ///
+    /// # Errors
+    /// As [`record`](Self::record), and [`RecordError::UnknownFlow`], [`RecordError::UnknownChannel`],
+    /// [`RecordError::RepeatedChannel`].
+    pub fn record_named(
+        &self,
+        flow: &str,
+        time: Timestamp,
+        values: &[(&str, Value<'_>)],
+    ) -> Result<Recorded, RecordError> {
+        let flow = self.flow(flow)?;
+        self.record(&flow, time, &flow.arrange(values)?)
+    }
+
+    /// Records a ready-made `IngestWithConfigDataStreamRequest`, encoded. It is checked against the schema and stored as it
+    /// is, bit for bit.
+    ///
+    /// # Errors
+    /// As [`record`](Self::record), and [`RecordError::UnknownFlow`], [`RecordError::Request`],
+    /// [`RecordError::NoTimestamp`].
+    pub fn record_request(&self, request: &[u8]) -> Result<Recorded, RecordError> {
+        self.put(true, |state| {
+            let checked = state.flows.check_request(request)?;
+            let mut record = state.frame.begin();
+            record.bytes().extend_from_slice(request);
+            record.commit(checked.flow, Some(checked.time), checked.bare, checked.non_finite);
+            Ok(())
+        })
+    }
+
+    /// Records a ready-made `IngestWithConfigDataStreamRequest` message.
+    ///
+    /// # Errors
+    /// As [`record_request`](Self::record_request).
+    pub fn record_message(&self, request: &impl prost::Message) -> Result<Recorded, RecordError> {
+        if request.encoded_len() > MAX_RECORDED_BYTES {
+            return Err(RecordError::TooLarge { flow: String::new(), most: MAX_RECORDED_BYTES });
+        }
+        self.record_request(&request.encode_to_vec())
+    }
+
+    #[inline]
+    fn put(
+        &self,
+        wait: bool,
+        encode: impl FnOnce(&mut State) -> Result<(), RecordError>,
+    ) -> Result<Recorded, RecordError> {
+        let Some(mut state) = self.queue.admit(wait)? else { return Ok(Recorded::Dropped) };
+        encode(&mut state)?;
+        let (seq, ticket) = self.queue.recorded(&mut state);
+        if self.every_record {
+            self.queue.wait_durable(state, ticket)?;
+        }
+        Ok(Recorded::Seq(seq))
+    }
+
+    /// Adds a flow while recording, and returns it. Adding the same flow again returns the one that is there.
+    ///
+    /// # Errors
+    /// [`RecordError::Schema`], also if a flow of that name has other channels. [`RecordError::Failed`],
+    /// [`RecordError::Finished`].
+    pub fn add_flow(&self, flow: FlowSchema) -> Result<Flow, RecordError> {
+        check_flow(&flow.0)?;
+        let mut state = self.open_state()?;
+        if let Ok(known) = state.flows.get(&flow.0.name) {
+            let (name, same) = (flow.0.name.clone(), known.is(&flow.0));
+            return if same { Ok(known.clone()) } else { Err(SchemaError::FlowDiffers { flow: name }.into()) };
+        }
+        let added = state.flows.add(&flow.0);
+        self.queue.submit(&mut state, Some(Work::Schema(AddedFlows { flows: vec![flow.0] })));
+        let flows = state.flows.len();
+        state.frame.set_flow_count(flows);
+        Ok(added)
+    }
+
+    /// Records a fact in time, between the records before it and those behind it.
+    ///
+    /// # Errors
+    /// [`RecordError::Failed`], [`RecordError::Finished`].
+    pub fn mark(&self, mark: Mark) -> Result<(), RecordError> {
+        self.queue.submit(&mut *self.open_state()?, Some(Work::Mark(mark)));
+        Ok(())
+    }
+
+    /// Records a note, such as an operator's.
+    ///
+    /// # Errors
+    /// As [`mark`](Self::mark).
+    pub fn note(&self, text: impl Into<String>) -> Result<(), RecordError> {
+        self.mark(Mark::Note(text.into()))
+    }
+
+    /// Seals the segment and begins the next one with the next record.
+    ///
+    /// # Errors
+    /// [`RecordError::Failed`], [`RecordError::Finished`].
+    pub fn rotate(&self) -> Result<(), RecordError> {
+        self.queue.submit(&mut *self.open_state()?, Some(Work::Rotate));
+        Ok(())
+    }
+
+    /// Returns when all that was recorded before is on stable storage.
+    ///
+    /// # Errors
+    /// [`RecordError::Failed`], [`RecordError::Finished`].
+    pub fn flush(&self) -> Result<(), RecordError> {
+        let mut state = self.open_state()?;
+        let ticket = self.queue.submit(&mut state, None);
+        self.queue.wait_durable(state, ticket)
+    }
+
+    /// All records with a lesser seq are on stable storage (those that [`OnFull::DropOldest`] dropped apart, whose
+    /// seqs a MARK names).
+    pub fn durable_seq(&self) -> u64 {
+        self.queue.durable_seq()
+    }
+
+    /// Figures so far.
+    pub fn stats(&self) -> RecorderStats {
+        let state = self.queue.lock();
+        RecorderStats {
+            records: state.next_seq,
+            durable_seq: self.queue.durable_seq(),
+            dropped: state.dropped,
+            non_finite: state.non_finite + state.frame.non_finite(),
+            bytes_written: self.counters.bytes_written.load(Ordering::Relaxed),
+            segments: self.counters.segments.load(Ordering::Relaxed),
+            syncs: self.counters.syncs.load(Ordering::Relaxed),
+            io_errors: self.counters.io_errors.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Writes what remains, seals the segment, and ends the session. Returns the final figures.
+    ///
+    /// # Errors
+    /// [`RecordError::Failed`]; [`RecordError::Finished`] if it was called before.
+    pub fn finish(&self) -> Result<RecorderStats, RecordError> {
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(thread) = thread.take() else { return Err(RecordError::Finished) };
+        self.queue.lock().finishing = true;
+        self.queue.notify_all();
+        // A panic of the writer would be a bug; it shows as records that aren't durable.
+        let _ = thread.join();
+        let failure = self.queue.lock().failure.clone();
+        match failure {
+            Some(source) => Err(RecordError::Failed { source, not_durable_from: self.durable_seq() }),
+            None => Ok(self.stats()),
+        }
+    }
+
+    fn open_state(&self) -> Result<MutexGuard<'_, State>, RecordError> {
+        let state = self.queue.lock();
+        self.queue.check(&state)?;
+        Ok(state)
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        // What goes wrong here has nobody to be told to; `finish` is for that.
+        let _ = self.finish();
+    }
+}
+
+impl fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recorder").field("session", &self.session).field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
+fn check_options(options: &RecorderOptions) -> Result<(), RecordError> {
+    if options.frame_bytes == 0 || options.frame_bytes > MAX_RECORDED_BYTES {
+        return Err(RecordError::Options("`frame_bytes` must be between 1 and 16 MiB"));
+    }
+    if options.buffers == 0 {
+        return Err(RecordError::Options("`buffers` must be at least 1"));
+    }
+    if options.segment_bytes == 0 || options.unsynced_bytes == 0 {
+        return Err(RecordError::Options("`segment_bytes` and `unsynced_bytes` must be at least 1"));
+    }
+    if matches!(options.sync, SyncPolicy::Interval(interval) if interval < Duration::from_millis(1)) {
+        return Err(RecordError::Options("a sync interval must be at least 1 ms: use `EveryRecord` for less"));
+    }
+    if options.sync == SyncPolicy::EveryRecord && options.on_full != OnFull::Block {
+        return Err(RecordError::Options(
+            "`EveryRecord` waits for the disk, so that nothing can be dropped: use `Block`",
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,343 @@
+//! What will be recorded: an asset's flows with their typed channels, and the run that they belong to.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use prost::Message;
+
+use super::error::SchemaError;
+use crate::format::{BitFieldElement, ChannelConfig, EnumType, FlowConfig, IngestionConfig, Run};
+
+/// A channel's data type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DataType {
+    /// 64-bit floating point.
+    Double,
+    /// Text.
+    String,
+    /// A number with names.
+    Enum,
+    /// Bytes whose bits have names.
+    BitField,
+    /// True or false.
+    Bool,
+    /// 32-bit floating point.
+    Float,
+    /// Signed 32-bit.
+    Int32,
+    /// Unsigned 32-bit.
+    Uint32,
+    /// Signed 64-bit.
+    Int64,
+    /// Unsigned 64-bit.
+    Uint64,
+    /// Any bytes.
+    Bytes,
+}
+
+impl DataType {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::Double,
+        Self::String,
+        Self::Enum,
+        Self::BitField,
+        Self::Bool,
+        Self::Float,
+        Self::Int32,
+        Self::Uint32,
+        Self::Int64,
+        Self::Uint64,
+        Self::Bytes,
+    ];
+
+    /// Sift's number for it.
+    pub fn number(self) -> i32 {
+        match self {
+            Self::Double => 1,
+            Self::String => 2,
+            Self::Enum => 3,
+            Self::BitField => 4,
+            Self::Bool => 5,
+            Self::Float => 6,
+            Self::Int32 => 7,
+            Self::Uint32 => 8,
+            Self::Int64 => 9,
+            Self::Uint64 => 10,
+            Self::Bytes => 11,
+        }
+    }
+
+    /// The type with Sift's number.
+    pub fn from_number(number: i32) -> Option<Self> {
+        Self::ALL.into_iter().find(|data_type| data_type.number() == number)
+    }
+}
+
+impl fmt::Display for DataType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Double => "double",
+            Self::String => "string",
+            Self::Enum => "enum",
+            Self::BitField => "bit field",
+            Self::Bool => "bool",
+            Self::Float => "float",
+            Self::Int32 => "int32",
+            Self::Uint32 => "uint32",
+            Self::Int64 => "int64",
+            Self::Uint64 => "uint64",
+            Self::Bytes => "bytes",
+        })
+    }
+}
+
+/// A channel: one of a flow's values.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Channel(ChannelConfig);
+
+impl Channel {
+    /// A channel of this name and type.
+    pub fn new(name: impl Into<String>, data_type: DataType) -> Self {
+        Self(ChannelConfig { name: name.into(), data_type: data_type.number(), ..Default::default() })
+    }
+
+    /// Its unit, such as `m/s`.
+    pub fn unit(mut self, unit: impl Into<String>) -> Self {
+        self.0.unit = unit.into();
+        self
+    }
+
+    /// What it is.
+    pub fn description(mut self, description: impl Into<String>) -> Self {
+        self.0.description = description.into();
+        self
+    }
+
+    /// Names one value of an enum channel.
+    pub fn enum_value(mut self, key: u32, name: impl Into<String>) -> Self {
+        self.0.enum_types.push(EnumType { name: name.into(), key, is_signed: false });
+        self
+    }
+
+    /// Names some bits of a bit-field channel: `bit_count` of them from bit `index` on.
+    pub fn bits(mut self, name: impl Into<String>, index: i32, bit_count: u32) -> Self {
+        self.0.bit_field_elements.push(BitFieldElement { name: name.into(), index, bit_count });
+        self
+    }
+}
+
+/// A flow: channels whose values are recorded together, with one timestamp.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FlowSchema(pub(super) FlowConfig);
+
+impl FlowSchema {
+    /// A flow without channels yet.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self(FlowConfig { name: name.into(), channels: Vec::new() })
+    }
+
+    /// Adds a channel. Records give their values in the order in which channels were added.
+    pub fn channel(mut self, channel: Channel) -> Self {
+        self.0.channels.push(channel.0);
+        self
+    }
+}
+
+/// The run that a recording belongs to. Its client key is how Sift finds it again: recordings of one flight by several
+/// computers share it, and replaying twice makes no second run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunSchema(Run);
+
+impl RunSchema {
+    /// A run of this name, found again by `client_key`.
+    pub fn new(name: impl Into<String>, client_key: impl Into<String>) -> Self {
+        Self(Run { name: name.into(), client_key: Some(client_key.into()), ..Default::default() })
+    }
+
+    /// What it is.
+    pub fn description(mut self, description: impl Into<String>) -> Self {
+        self.0.description = description.into();
+        self
+    }
+
+    /// Adds a tag.
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.0.tags.push(tag.into());
+        self
+    }
+}
+
+/// What will be recorded. The recorder writes it into each segment, as the requests with which a replayer registers it
+/// ([F-19]).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Schema {
+    config: IngestionConfig,
+    run: Option<Run>,
+    /// The requests as they were given, with whatever a later version of Sift adds to them.
+    given: Option<(Vec<u8>, Option<Vec<u8>>)>,
+}
+
+impl Schema {
+    /// For an asset, with the client key by which Sift finds its ingestion config again. Recordings with the same
+    /// flows share a key; a flow whose channels change needs another name or another key.
+    pub fn new(asset: impl Into<String>, client_key: impl Into<String>) -> Self {
+        let config = IngestionConfig { asset_name: asset.into(), client_key: client_key.into(), flows: Vec::new() };
+        Self { config, run: None, given: None }
+    }
+
+    /// Adds a flow.
+    pub fn flow(mut self, flow: FlowSchema) -> Self {
+        self.config.flows.push(flow.0);
+        self.given = None;
+        self
+    }
+
+    /// Sets the run.
+    pub fn run(mut self, run: RunSchema) -> Self {
+        self.run = Some(run.0);
+        self.given = None;
+        self
+    }
+
+    /// From Sift's own requests, `CreateIngestionConfigRequest` and `CreateRunRequest`, encoded.
+    ///
+    /// # Errors
+    /// [`SchemaError::Request`] if they can't be read.
+    pub fn from_requests(ingestion_config: &[u8], run: Option<&[u8]>) -> Result<Self, SchemaError> {
+        let unreadable = |e: prost::DecodeError| SchemaError::Request(e.to_string());
+        Ok(Self {
+            config: IngestionConfig::decode(ingestion_config).map_err(unreadable)?,
+            run: run.map(Run::decode).transpose().map_err(unreadable)?,
+            given: Some((ingestion_config.to_vec(), run.map(<[u8]>::to_vec))),
+        })
+    }
+
+    /// The asset's name.
+    pub fn asset(&self) -> &str {
+        &self.config.asset_name
+    }
+
+    /// The run's name.
+    pub fn run_name(&self) -> Option<&str> {
+        self.run.as_ref().map(|run| run.name.as_str())
+    }
+
+    pub(super) fn flows(&self) -> &[FlowConfig] {
+        &self.config.flows
+    }
+
+    /// The requests for HEADER.
+    pub(super) fn requests(&self) -> (Vec<u8>, Option<Vec<u8>>) {
+        match &self.given {
+            Some(given) => given.clone(),
+            None => (self.config.encode_to_vec(), self.run.as_ref().map(Message::encode_to_vec)),
+        }
+    }
+
+    /// Whether Sift would take it.
+    pub(super) fn check(&self) -> Result<(), SchemaError> {
+        let empty = |what: &str| Err(SchemaError::Empty { what: what.to_owned() });
+        if self.config.asset_name.is_empty() {
+            return empty("the asset's name");
+        }
+        if self.config.client_key.is_empty() {
+            return empty("the ingestion config's client key");
+        }
+        if let Some(run) = &self.run {
+            if run.name.is_empty() {
+                return empty("the run's name");
+            }
+            // A run made without a key (by somebody else's request) is found by no one again; that is theirs to decide.
+            if self.given.is_none() && run.client_key.as_deref().is_none_or(str::is_empty) {
+                return empty("the run's client key");
+            }
+        }
+        let mut names = HashSet::new();
+        for flow in &self.config.flows {
+            check_flow(flow)?;
+            // Sift itself keeps several flows of one name apart by their channels; a recorder can't.
+            if !names.insert(&flow.name) && self.given.is_none() {
+                return Err(SchemaError::RepeatedFlow { flow: flow.name.clone() });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether Sift would take the flow.
+pub(super) fn check_flow(flow: &FlowConfig) -> Result<(), SchemaError> {
+    if flow.name.is_empty() {
+        return Err(SchemaError::Empty { what: "a flow's name".to_owned() });
+    }
+    let mut names = HashSet::new();
+    for channel in &flow.channels {
+        if channel.name.is_empty() {
+            return Err(SchemaError::Empty { what: format!("a channel's name in flow {:?}", flow.name) });
+        }
+        if !names.insert(&channel.name) {
+            return Err(SchemaError::RepeatedChannel { flow: flow.name.clone(), channel: channel.name.clone() });
+        }
+        let Some(data_type) = DataType::from_number(channel.data_type) else {
+            let (flow, channel, number) = (flow.name.clone(), channel.name.clone(), channel.data_type);
+            return Err(SchemaError::DataType { flow, channel, number });
+        };
+        let misfit = |what| {
+            let (flow, channel) = (flow.name.clone(), channel.name.clone());
+            Err(SchemaError::Misfit { flow, channel, data_type, what })
+        };
+        if !channel.enum_types.is_empty() && data_type != DataType::Enum {
+            return misfit("enum names");
+        }
+        if !channel.bit_field_elements.is_empty() && data_type != DataType::BitField {
+            return misfit("bit-field elements");
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schema(flow: FlowSchema) -> Schema {
+        Schema::new("rover", "rover-v1").flow(flow)
+    }
+
+    #[test]
+    fn what_sift_would_refuse_is_refused_by_name() {
+        let x = || Channel::new("x", DataType::Double);
+        for (schema, text) in [
+            (Schema::new("", "k"), "the asset's name is empty"),
+            (Schema::new("a", ""), "the ingestion config's client key is empty"),
+            (Schema::new("a", "k").run(RunSchema::new("", "k")), "the run's name is empty"),
+            (Schema::new("a", "k").run(RunSchema::new("r", "")), "the run's client key is empty"),
+            (schema(FlowSchema::new("")), "a flow's name is empty"),
+            (
+                schema(FlowSchema::new("f").channel(Channel::new("", DataType::Bool))),
+                "a channel's name in flow \"f\" is empty",
+            ),
+            (schema(FlowSchema::new("f").channel(x()).channel(x())), "flow \"f\" has two channels named \"x\""),
+            (schema(FlowSchema::new("f")).flow(FlowSchema::new("f")), "two flows are named \"f\""),
+            (
+                schema(FlowSchema::new("f").channel(x().enum_value(1, "on"))),
+                "channel \"x\" of flow \"f\" is double, and can't have enum names",
+            ),
+            (
+                schema(FlowSchema::new("f").channel(x().bits("b", 0, 1))),
+                "channel \"x\" of flow \"f\" is double, and can't have bit-field elements",
+            ),
+        ] {
+            assert_eq!(schema.check().unwrap_err().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn requests_given_ready_made_survive_with_fields_unknown_here() {
+        let (mut config, _) = schema(FlowSchema::new("f")).requests();
+        config.extend([0xf8, 0x01, 7]); // field 31
+        let schema = Schema::from_requests(&config, None).unwrap();
+        assert_eq!(schema.requests().0, config);
+        assert!(schema.check().is_ok());
+    }
+}

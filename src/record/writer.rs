@@ -1,0 +1,359 @@
+//! The writer thread: compresses, checksums, writes, syncs and rotates, and starts over on a new segment when the
+//! disk fails.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use prost::Message;
+use uuid::Uuid;
+
+use super::frame_builder::FilledFrame;
+use super::options::{RecorderOptions, SyncPolicy};
+use super::queue::{Queue, Task, Ticket, Work};
+use super::value::Timestamp;
+use crate::format::{
+    Abandoned, ClockStep, Codec, FORMAT_VERSION, FRAME_HEADER_BYTES, IngestionConfig, Kind, Mark, MarkMessage,
+    PayloadEncoder, SegmentHeader, Tally, TimeRange,
+};
+use crate::segment::{PendingFrame, SegmentError, SegmentWriter};
+
+/// By how much the wall clock must leave the steady one before a MARK says so.
+const CLOCK_STEP: Duration = Duration::from_secs(1);
+
+/// What the writer has done, for whoever asks.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) bytes_written: AtomicU64,
+    pub(super) segments: AtomicU64,
+    pub(super) syncs: AtomicU64,
+    pub(super) io_errors: AtomicU64,
+}
+
+/// A frame that was written and isn't durable yet: kept, to be written again if the disk fails ([F-34]).
+#[derive(Debug)]
+struct Unsynced {
+    frame: PendingFrame,
+    tallies: Vec<(u32, Tally)>,
+    non_finite: u64,
+}
+
+/// The state of the writer thread.
+pub(super) struct Writer {
+    pub(super) queue: Arc<Queue>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) options: RecorderOptions,
+    pub(super) dir: PathBuf,
+    pub(super) session: Uuid,
+    /// The ingestion config with all flows known so far, as HEADER has it.
+    config: Vec<u8>,
+    run: Option<Vec<u8>>,
+    flow_names: Vec<String>,
+    host: String,
+    segment: Option<SegmentWriter>,
+    segment_began: Instant,
+    next_index: u32,
+    encoder: PayloadEncoder,
+    unsynced: Vec<Unsynced>,
+    unsynced_bytes: usize,
+    unsynced_since: Option<Instant>,
+    last_ticket: Ticket,
+    written_seq: u64,
+    began: Instant,
+    began_wall: i64,
+    /// By how much the wall clock was ahead of the steady one when last looked at, in ns.
+    clock_lead: i64,
+}
+
+impl Writer {
+    pub(super) fn new(
+        queue: Arc<Queue>,
+        options: RecorderOptions,
+        dir: PathBuf,
+        session: Uuid,
+        (config, run): (Vec<u8>, Option<Vec<u8>>),
+    ) -> Result<Self, SegmentError> {
+        let flow_names = queue.lock().flows.names();
+        Ok(Self {
+            flow_names,
+            counters: Arc::default(),
+            encoder: PayloadEncoder::new(options.compression)?,
+            queue,
+            options,
+            dir,
+            session,
+            config,
+            run,
+            host: host_name(),
+            segment: None,
+            segment_began: Instant::now(),
+            next_index: 0,
+            unsynced: Vec::new(),
+            unsynced_bytes: 0,
+            unsynced_since: None,
+            last_ticket: 0,
+            written_seq: 0,
+            began: Instant::now(),
+            began_wall: Timestamp::now().unix_ns(),
+            clock_lead: 0,
+        })
+    }
+
+    /// Creates the next segment, whose first record will have seq `first_seq`.
+    pub(super) fn open_segment(&mut self, first_seq: u64) -> Result<(), SegmentError> {
+        let header = SegmentHeader {
+            format_version: FORMAT_VERSION,
+            session_id: self.session.as_bytes().to_vec(),
+            segment_index: self.next_index,
+            first_seq,
+            wall_clock_ns: Timestamp::now().unix_ns(),
+            monotonic_ns: self.began.elapsed().as_nanos() as u64,
+            recorder: self.options.program.clone(),
+            recorder_version: self.options.program_version.clone(),
+            host: self.host.clone(),
+            ingestion_config: self.config.clone(),
+            run: self.run.clone(),
+        };
+        // Taken also if creating fails: a name that was tried isn't tried again.
+        self.next_index += 1;
+        let segment = SegmentWriter::create(self.options.storage.clone(), &self.dir, self.session, header)?;
+        self.counters.segments.fetch_add(1, Ordering::Relaxed);
+        self.counters.bytes_written.fetch_add(segment.len(), Ordering::Relaxed);
+        self.segment_began = Instant::now();
+        self.segment = Some(segment);
+        Ok(())
+    }
+
+    /// Works until the recorder is finished or the disk has failed twice. Should a bug make it panic, nobody waits for
+    /// ever.
+    pub(super) fn run_guarded(self) {
+        let (queue, path) = (self.queue.clone(), self.dir.clone());
+        if catch_unwind(AssertUnwindSafe(|| self.run())).is_err() {
+            queue.fail(Arc::new(SegmentError::Abandoned { path }));
+        }
+    }
+
+    fn run(mut self) {
+        loop {
+            let (done, result) = match self.queue.next_task(self.deadline()) {
+                Task::Write(work, wanted) => (false, self.process(work).and_then(|()| self.sync_if(wanted))),
+                Task::Timeout => (false, self.sync_if(false)),
+                Task::Finish(work) => (true, self.process(work).and_then(|()| self.seal())),
+            };
+            if let Err(error) = result {
+                self.queue.fail(Arc::new(error));
+                return;
+            }
+            if done {
+                return;
+            }
+        }
+    }
+
+    /// When something is due that no new work announces.
+    fn deadline(&self) -> Option<Instant> {
+        let sync = match self.options.sync {
+            SyncPolicy::Interval(interval) => self.unsynced_since.map(|since| since + interval),
+            _ => None,
+        };
+        let has_records = self.segment.as_ref().is_some_and(|segment| !segment.is_empty());
+        let age = self.options.segment_age.filter(|_| has_records).map(|age| self.segment_began + age);
+        [sync, age].into_iter().flatten().min()
+    }
+
+    fn process(&mut self, work: VecDeque<(Ticket, Work)>) -> Result<(), SegmentError> {
+        self.watch_clock()?;
+        for (ticket, work) in work {
+            match work {
+                Work::Frame(filled) => self.write_filled(filled)?,
+                Work::Schema(added) => {
+                    // In protobuf, concatenation merges: the config now has these flows too.
+                    let flows = IngestionConfig { flows: added.flows.clone(), ..Default::default() };
+                    self.config.extend(flows.encode_to_vec());
+                    self.flow_names.extend(added.flows.iter().map(|flow| flow.name.clone()));
+                    self.write_message(Kind::Schema, TimeRange::EMPTY, &added)?;
+                    if let Some(segment) = &mut self.segment {
+                        segment.set_ingestion_config(self.config.clone());
+                    }
+                }
+                Work::Mark(mark) => self.write_mark(mark)?,
+                Work::Rotate => self.seal()?,
+            }
+            self.last_ticket = ticket;
+            self.rotate_if_due()?;
+            if self.sync_is_due(false) {
+                self.sync()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_filled(&mut self, filled: FilledFrame) -> Result<(), SegmentError> {
+        let FilledFrame { buffer, count, first_seq, times, flags, non_finite, tallies, began } = filled;
+        let raw = buffer.get(FRAME_HEADER_BYTES..).unwrap_or_default();
+        let raw_len = raw.len() as u32;
+        let mut compressed = self.queue.buffer();
+        let codec = self.encoder.compress(raw, &mut compressed)?;
+        let (buffer, free) = if codec == Codec::None { (buffer, compressed) } else { (compressed, buffer) };
+        self.queue.recycle([free]);
+        let frame = PendingFrame { kind: Kind::Data, codec, flags, count, first_seq, times, raw_len, buffer };
+        self.write(Unsynced { frame, tallies, non_finite }, began)
+    }
+
+    fn write_message(&mut self, kind: Kind, times: TimeRange, message: &impl Message) -> Result<(), SegmentError> {
+        let frame = PendingFrame::message(kind, self.written_seq, times, message)?;
+        self.write(Unsynced { frame, tallies: Vec::new(), non_finite: 0 }, None)
+    }
+
+    fn write_mark(&mut self, mark: Mark) -> Result<(), SegmentError> {
+        if let Mark::Dropped(dropped) = &mark
+            && let Some(first) = dropped.first_seq
+        {
+            self.written_seq = first + dropped.records;
+        }
+        let wall_clock_ns = Timestamp::now().unix_ns();
+        let message = MarkMessage { wall_clock_ns, mark: Some(mark) };
+        self.write_message(Kind::Mark, TimeRange::at(wall_clock_ns), &message)
+    }
+
+    /// Writes a frame; on an error once more, to a new segment.
+    fn write(&mut self, mut unsynced: Unsynced, began: Option<Instant>) -> Result<(), SegmentError> {
+        let opened = match self.segment {
+            Some(_) => Ok(()),
+            None => self.open_segment(unsynced.frame.first_seq),
+        };
+        let result = opened.and_then(|()| match &mut self.segment {
+            Some(segment) => put(segment, &mut unsynced, &self.flow_names),
+            None => Ok(()),
+        });
+        self.counters.bytes_written.fetch_add(unsynced.frame.buffer.len() as u64, Ordering::Relaxed);
+        if unsynced.frame.kind == Kind::Data {
+            self.written_seq = unsynced.frame.end_seq();
+        }
+        self.unsynced_bytes += unsynced.frame.buffer.len();
+        self.unsynced_since = self.unsynced_since.or(began).or_else(|| Some(Instant::now()));
+        self.unsynced.push(unsynced);
+        result.or_else(|error| self.recover(&error))
+    }
+
+    /// The open segment can't be written any more: what isn't durable goes into a new one.
+    fn recover(&mut self, error: &SegmentError) -> Result<(), SegmentError> {
+        self.counters.io_errors.fetch_add(1, Ordering::Relaxed);
+        let failed = self.segment.take().map_or(self.next_index.saturating_sub(1), |segment| segment.index());
+        let mark = Mark::Abandoned(Abandoned { segment_index: failed, error: error.to_string() });
+        let wall_clock_ns = Timestamp::now().unix_ns();
+        let message = MarkMessage { wall_clock_ns, mark: Some(mark) };
+        let first_seq = self.unsynced.first().map_or(self.written_seq, |unsynced| unsynced.frame.first_seq);
+        let times = TimeRange::at(wall_clock_ns);
+        let mut mark = PendingFrame::message(Kind::Mark, first_seq, times, &message)?;
+        self.open_segment(first_seq)?;
+        if let Some(segment) = &mut self.segment {
+            segment.write(&mut mark)?;
+            for unsynced in &mut self.unsynced {
+                put(segment, unsynced, &self.flow_names)?;
+            }
+            segment.sync()?;
+        }
+        self.confirm();
+        Ok(())
+    }
+
+    fn rotate_if_due(&mut self) -> Result<(), SegmentError> {
+        let Some(segment) = &self.segment else { return Ok(()) };
+        let old = self.options.segment_age.is_some_and(|age| self.segment_began.elapsed() >= age);
+        if segment.len() >= self.options.segment_bytes || (old && !segment.is_empty()) { self.seal() } else { Ok(()) }
+    }
+
+    /// Seals the open segment, if there is one. The next frame begins a new one.
+    fn seal(&mut self) -> Result<(), SegmentError> {
+        let Some(segment) = self.segment.take() else { return Ok(()) };
+        self.counters.syncs.fetch_add(1, Ordering::Relaxed);
+        match segment.seal() {
+            Ok(_) => {
+                self.confirm();
+                Ok(())
+            }
+            Err(error) => self.recover(&error),
+        }
+    }
+
+    fn sync_is_due(&self, wanted: bool) -> bool {
+        if self.unsynced.is_empty() {
+            return false;
+        }
+        let due = match self.options.sync {
+            // Whoever waits for a record says so; until then, more may join the same sync.
+            SyncPolicy::EveryRecord | SyncPolicy::OnRotation => false,
+            SyncPolicy::Interval(interval) => self.unsynced_since.is_some_and(|since| since.elapsed() >= interval),
+            SyncPolicy::Bytes(bytes) => self.unsynced_bytes as u64 >= bytes,
+        };
+        wanted || due || self.unsynced_bytes >= self.options.unsynced_bytes
+    }
+
+    fn sync_if(&mut self, wanted: bool) -> Result<(), SegmentError> {
+        self.rotate_if_due()?;
+        if self.sync_is_due(wanted) {
+            return self.sync();
+        }
+        if wanted && self.unsynced.is_empty() {
+            // All of it was synced on the way.
+            self.confirm();
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), SegmentError> {
+        let Some(segment) = &mut self.segment else { return Ok(()) };
+        self.counters.syncs.fetch_add(1, Ordering::Relaxed);
+        match segment.sync() {
+            Ok(()) => {
+                self.confirm();
+                Ok(())
+            }
+            Err(error) => self.recover(&error),
+        }
+    }
+
+    /// All that was written is durable.
+    fn confirm(&mut self) {
+        self.queue.set_durable(self.last_ticket, self.written_seq);
+        self.unsynced_bytes = 0;
+        self.unsynced_since = None;
+        self.queue.recycle(self.unsynced.drain(..).map(|unsynced| unsynced.frame.buffer));
+    }
+
+    /// Marks a jump of the wall clock.
+    fn watch_clock(&mut self) -> Result<(), SegmentError> {
+        let wall = Timestamp::now().unix_ns().saturating_sub(self.began_wall);
+        let lead = wall.saturating_sub(i64::try_from(self.began.elapsed().as_nanos()).unwrap_or(i64::MAX));
+        let step_ns = lead.saturating_sub(self.clock_lead);
+        if u128::from(step_ns.unsigned_abs()) < CLOCK_STEP.as_nanos() {
+            return Ok(());
+        }
+        self.clock_lead = lead;
+        self.write_mark(Mark::ClockStep(ClockStep { step_ns }))
+    }
+}
+
+/// Writes a frame and what SEAL must know of it.
+fn put(segment: &mut SegmentWriter, unsynced: &mut Unsynced, flow_names: &[String]) -> Result<(), SegmentError> {
+    segment.write(&mut unsynced.frame)?;
+    for (flow, tally) in &unsynced.tallies {
+        if let Some(name) = flow_names.get(*flow as usize) {
+            segment.add_flow(name, tally);
+        }
+    }
+    segment.add_non_finite(unsynced.non_finite);
+    Ok(())
+}
+
+/// This computer's name, where it can be had without asking a network; empty otherwise.
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .or_else(|_| std::env::var("COMPUTERNAME"))
+        .or_else(|_| std::env::var("HOSTNAME"));
+    name.map(|name| name.trim().to_owned()).unwrap_or_default()
+}
