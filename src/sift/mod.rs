@@ -14,7 +14,7 @@ mod profile;
 mod register;
 mod send;
 #[cfg(all(test, feature = "receiver"))]
-mod tests_support;
+mod tests;
 mod transport;
 mod uri;
 

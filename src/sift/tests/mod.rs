@@ -1,0 +1,9 @@
+//! The layer against a real socket.
+
+mod fake_services;
+mod support;
+
+mod connecting;
+mod destinations;
+mod registering;
+mod sending;
