@@ -95,7 +95,10 @@ mod tests {
         ] {
             assert!(!shown.contains("s3cret"), "{shown}");
         }
-        assert_eq!(key.authorization().unwrap().as_bytes(), b"Bearer s3cret-key");
+        assert_eq!(
+            key.authorization().unwrap().as_bytes(),
+            b"Bearer s3cret-key"
+        );
     }
 
     #[test]
@@ -113,7 +116,10 @@ mod tests {
             let message = ApiKey::new(text, "SIFT_API_KEY").unwrap_err().to_string();
             assert!(message.contains(problem), "{message}");
             assert!(message.contains("SIFT_API_KEY"), "{message}");
-            assert!(text.trim().is_empty() || !message.contains(text.trim()), "{message}");
+            assert!(
+                text.trim().is_empty() || !message.contains(text.trim()),
+                "{message}"
+            );
         }
     }
 

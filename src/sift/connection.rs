@@ -42,7 +42,6 @@ impl Connection {
     /// destination, and refused credentials apart. It comes within `timeouts.connect`.
     pub async fn open(destination: &Destination) -> Result<Connection, ConnectError> {
         let name = destination.name();
-        let endpoint = endpoint(destination)?;
         let deadline = Instant::now() + destination.timeouts.connect;
         let late = |doing| ConnectError::Unreachable {
             name: name.to_owned(),
@@ -55,6 +54,7 @@ impl Connection {
         timeout_at(deadline, resolve(destination))
             .await
             .map_err(|_| late("looking up its address"))??;
+        let endpoint = endpoint(destination)?;
         let channel = timeout_at(deadline, endpoint.connect())
             .await
             .map_err(|_| late("connecting"))?
@@ -138,7 +138,10 @@ fn endpoint(destination: &Destination) -> Result<Endpoint, ConnectError> {
         .clone()
         .tls_config(tls.clone().with_enabled_roots())
         .or_else(|error| {
-            tracing::debug!(error = chain(&error), "no system certificates; using the bundled ones");
+            tracing::debug!(
+                error = chain(&error),
+                "no system certificates; using the bundled ones"
+            );
             endpoint.tls_config(tls.with_webpki_roots())
         })
         .map_err(|error| ConnectError::TlsSetup {

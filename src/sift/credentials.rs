@@ -167,9 +167,8 @@ fn profile(options: &DestinationOptions) -> Result<Option<Profile>, ConnectError
 }
 
 fn tls_files(options: &DestinationOptions, tls: bool) -> Result<TlsFiles, ConnectError> {
-    let asked = options.ca_cert.is_some()
-        || options.client_cert.is_some()
-        || options.client_key.is_some();
+    let asked =
+        options.ca_cert.is_some() || options.client_cert.is_some() || options.client_key.is_some();
     if asked && !tls {
         return Err(ConnectError::InvalidOptions {
             problem: "certificates were given, but the URI is plain http; use https",

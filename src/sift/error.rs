@@ -119,7 +119,9 @@ pub enum ConnectError {
         detail: String,
     },
     /// The host's name has no address.
-    #[error("can't find the address of {host:?} ({name}): {detail}; check the spelling and the network")]
+    #[error(
+        "can't find the address of {host:?} ({name}): {detail}; check the spelling and the network"
+    )]
     Unresolved {
         /// The destination.
         name: String,
@@ -129,7 +131,9 @@ pub enum ConnectError {
         detail: String,
     },
     /// The host answers that nothing listens there.
-    #[error("{name} refuses connections: nothing listens on that port, or a firewall is in between")]
+    #[error(
+        "{name} refuses connections: nothing listens on that port, or a firewall is in between"
+    )]
     Refused {
         /// The destination.
         name: String,
@@ -178,7 +182,9 @@ pub enum ConnectError {
         detail: String,
     },
     /// The server does not accept the key.
-    #[error("{name} does not accept the API key ({detail}): check that it is this organization's and not expired")]
+    #[error(
+        "{name} does not accept the API key ({detail}): check that it is this organization's and not expired"
+    )]
     Unauthenticated {
         /// The destination.
         name: String,
@@ -186,7 +192,9 @@ pub enum ConnectError {
         detail: String,
     },
     /// The server knows the key, but it may not do this.
-    #[error("{name} knows the API key but denies it access ({detail}): ask its administrator for the permission to ingest")]
+    #[error(
+        "{name} knows the API key but denies it access ({detail}): ask its administrator for the permission to ingest"
+    )]
     PermissionDenied {
         /// The destination.
         name: String,
@@ -373,13 +381,17 @@ pub enum SendError {
     #[error("the destination refused the stream: {}", Shown(.0))]
     Refused(Status),
     /// Something in between answered, not the gRPC server.
-    #[error("HTTP status {status} instead of a gRPC answer: a proxy or load balancer answered for the destination")]
+    #[error(
+        "HTTP status {status} instead of a gRPC answer: a proxy or load balancer answered for the destination"
+    )]
     HttpStatus {
         /// The HTTP status code.
         status: u16,
     },
     /// The answer ended without a gRPC status.
-    #[error("the answer ended without a gRPC status: it was cut off on the way; nothing is acknowledged")]
+    #[error(
+        "the answer ended without a gRPC status: it was cut off on the way; nothing is acknowledged"
+    )]
     NoStatus,
     /// Status OK without the message that the method returns.
     #[error("the destination answered OK without its response message; nothing is acknowledged")]

@@ -86,7 +86,10 @@ impl fmt::Display for Difference {
             Difference::ChannelOrder {
                 position,
                 destination,
-            } => write!(f, "position {position} belongs to channel {destination:?} there"),
+            } => write!(
+                f,
+                "position {position} belongs to channel {destination:?} there"
+            ),
             Difference::DataType {
                 recorded,
                 destination,
@@ -158,7 +161,12 @@ async fn list_flows(
             page_token,
             filter: String::new(),
         };
-        let page = answered(CALL, connection, client.list_ingestion_config_flows(request)).await?;
+        let page = answered(
+            CALL,
+            connection,
+            client.list_ingestion_config_flows(request),
+        )
+        .await?;
         found.extend(
             page.flows
                 .into_iter()
@@ -251,7 +259,9 @@ fn missing_flows(
     let mut missing = Vec::new();
     for flow in recorded {
         // A server may hold several flows of one name; to be equal to one of them is enough.
-        let candidates = by_name.get(flow.name.as_str()).map_or(&[][..], Vec::as_slice);
+        let candidates = by_name
+            .get(flow.name.as_str())
+            .map_or(&[][..], Vec::as_slice);
         let mut first_difference = None;
         let equal = candidates.iter().any(|candidate| {
             let difference = compare(flow, candidate);
@@ -345,7 +355,8 @@ fn type_name(data_type: i32) -> String {
         Ok(known) => known
             .as_str_name()
             .trim_start_matches("CHANNEL_DATA_TYPE_")
-            .to_ascii_lowercase(),
+            .to_ascii_lowercase()
+            .replace("int_", "int"),
         Err(_) => format!("number {data_type}"),
     }
 }
@@ -359,7 +370,10 @@ fn enums(channel: &ChannelConfig) -> String {
 
 fn bits(channel: &ChannelConfig) -> String {
     listed(channel.bit_field_elements.iter().map(|element| {
-        format!("{:?} = {} bits at {}", element.name, element.bit_count, element.index)
+        format!(
+            "{:?} = {} bits at {}",
+            element.name, element.bit_count, element.index
+        )
     }))
 }
 

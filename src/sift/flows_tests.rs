@@ -69,10 +69,22 @@ fn each_difference_is_named_with_its_flow_and_channel() {
     };
     let (x, y) = (|| channel("vx"), || channel("vy"));
     for (recorded, present, parts) in [
-        (vec![x()], vec![int], vec!["\"vx\"", "type double", "int32 there"]),
+        (
+            vec![x()],
+            vec![int],
+            vec!["\"vx\"", "type double", "int32 there"],
+        ),
         (vec![x()], vec![odd], vec!["\"vx\"", "number 99 there"]),
-        (vec![x()], vec![feet], vec!["\"vx\"", "\"m/s\"", "\"ft/s\" there"]),
-        (vec![x(), y()], vec![y(), x()], vec!["\"vx\"", "position 1", "\"vy\""]),
+        (
+            vec![x()],
+            vec![feet],
+            vec!["\"vx\"", "\"m/s\"", "\"ft/s\" there"],
+        ),
+        (
+            vec![x(), y()],
+            vec![y(), x()],
+            vec!["\"vx\"", "position 1", "\"vy\""],
+        ),
         (vec![x(), y()], vec![x()], vec!["2 channels", "1 there"]),
         (vec![x()], vec![x(), y()], vec!["1 channels", "2 there"]),
         (
@@ -138,7 +150,10 @@ fn batches_keep_order_and_stay_within_the_limits() {
         })
         .collect();
     let parts = batches(flows.clone());
-    assert_eq!(parts.iter().map(Vec::len).collect::<Vec<_>>(), [1000, 1000, 500]);
+    assert_eq!(
+        parts.iter().map(Vec::len).collect::<Vec<_>>(),
+        [1000, 1000, 500]
+    );
     assert_eq!(parts.concat(), flows);
 
     let huge = FlowConfig {

@@ -149,13 +149,21 @@ mod tests {
                 "https://g",
                 "new",
             ),
-            ("grpc_uri = ''\nuri = 'https://u'\napikey = 'a'", "https://u", "a"),
+            (
+                "grpc_uri = ''\nuri = 'https://u'\napikey = 'a'",
+                "https://u",
+                "a",
+            ),
         ];
         for (text, uri, api_key) in cases {
             let top = load(text, None).unwrap();
             assert_eq!(top.uri.as_deref(), Some(uri));
             assert_eq!(top.api_key, key(api_key));
-            let named = load(&format!("uri = 'https://other'\n[rig]\n{text}"), Some("rig")).unwrap();
+            let named = load(
+                &format!("uri = 'https://other'\n[rig]\n{text}"),
+                Some("rig"),
+            )
+            .unwrap();
             assert_eq!(named.uri.as_deref(), Some(uri));
             assert_eq!(named.api_key, key(api_key));
         }
@@ -167,7 +175,10 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(message.contains("\"rag\""), "{message}");
-        assert!(message.contains("rig") && message.contains("stand"), "{message}");
+        assert!(
+            message.contains("rig") && message.contains("stand"),
+            "{message}"
+        );
     }
 
     #[test]

@@ -100,6 +100,10 @@ mod tests {
         assert_eq!(details_after("aGVsbG8="), Some(b"hello".to_vec()));
         assert_eq!(details_after("!!not base64!!"), None);
         assert_eq!(details_after("a"), None);
-        assert_eq!(details_after("aGVsbG9"), None, "stray bits after the last byte");
+        assert_eq!(
+            details_after("aGVsbG9"),
+            None,
+            "stray bits after the last byte"
+        );
     }
 }

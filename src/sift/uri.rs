@@ -41,7 +41,11 @@ impl Address {
     /// `scheme://host:port`, always with the port: equal for equal destinations.
     pub(super) fn name(&self) -> String {
         let scheme = if self.tls { "https" } else { "http" };
-        let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
+        let (open, close) = if self.host.contains(':') {
+            ("[", "]")
+        } else {
+            ("", "")
+        };
         format!("{scheme}://{open}{}{close}:{}", self.host, self.port)
     }
 }
@@ -97,7 +101,10 @@ mod tests {
     fn equal_destinations_have_equal_names() {
         for (uri, name) in [
             ("https://grpc.example.com", "https://grpc.example.com:443"),
-            ("HTTPS://GRPC.example.com:443/", "https://grpc.example.com:443"),
+            (
+                "HTTPS://GRPC.example.com:443/",
+                "https://grpc.example.com:443",
+            ),
             (" http://127.0.0.1:50051\n", "http://127.0.0.1:50051"),
             ("http://[0:0::1]:50051", "http://[::1]:50051"),
             ("http://localhost", "http://localhost:80"),
@@ -120,7 +127,11 @@ mod tests {
             ("http://0.0.0.0:1", false),
             ("http://[fe80::1]:1", false),
         ] {
-            assert_eq!(Address::parse(uri).unwrap().is_loopback(), loopback, "{uri}");
+            assert_eq!(
+                Address::parse(uri).unwrap().is_loopback(),
+                loopback,
+                "{uri}"
+            );
         }
     }
 

@@ -9,9 +9,7 @@ use tonic::Status;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 
 use super::support::{Fake, KEY, open, options, serve};
-use crate::sift::{
-    ConnectError, ConnectErrorKind, Connection, Destination, DestinationOptions,
-};
+use crate::sift::{ConnectError, ConnectErrorKind, Connection, Destination, DestinationOptions};
 
 async fn failure(options: &DestinationOptions) -> ConnectError {
     let destination = Destination::resolve(options).unwrap();
@@ -28,7 +26,10 @@ async fn opening_pings_with_the_key_and_the_programs_name() {
     assert_eq!(connection.destination_name(), format!("http://{address}"));
     assert!(!format!("{connection:?}").contains(KEY));
     let metadata = fake.state().metadata.clone();
-    assert_eq!(metadata.get("authorization").unwrap(), &format!("Bearer {KEY}"));
+    assert_eq!(
+        metadata.get("authorization").unwrap(),
+        &format!("Bearer {KEY}")
+    );
     let user_agent = metadata.get("user-agent").unwrap().to_str().unwrap();
     assert!(user_agent.starts_with("sift-replay/"), "{user_agent}");
 }
@@ -60,7 +61,10 @@ async fn a_name_without_address_is_told_so() {
     // A label of 64 characters: no resolver needs the network to refuse it.
     let host = format!("{}.invalid", "a".repeat(64));
     let error = failure(&options(format!("https://{host}"))).await;
-    assert!(matches!(error, ConnectError::Unresolved { .. }), "{error:?}");
+    assert!(
+        matches!(error, ConnectError::Unresolved { .. }),
+        "{error:?}"
+    );
     assert!(error.to_string().contains(&host), "{error}");
 }
 
@@ -71,7 +75,10 @@ async fn a_peer_that_says_nothing_is_given_up_in_time() {
     let mut options = options(format!("http://{address}"));
     options.timeouts.connect = Duration::from_millis(200);
     let error = failure(&options).await;
-    assert!(matches!(error, ConnectError::Unreachable { .. }), "{error:?}");
+    assert!(
+        matches!(error, ConnectError::Unreachable { .. }),
+        "{error:?}"
+    );
     assert!(error.to_string().contains("0.2 s"), "{error}");
     drop(listener);
 }
@@ -101,7 +108,10 @@ async fn a_grpc_server_without_ping_is_not_sift() {
     let other = AssetServiceServer::new(Fake::default());
     let address = serve(Server::builder().add_service(other)).await;
     let error = failure(&options(format!("http://{address}"))).await;
-    assert!(matches!(error, ConnectError::PingUnimplemented { .. }), "{error:?}");
+    assert!(
+        matches!(error, ConnectError::PingUnimplemented { .. }),
+        "{error:?}"
+    );
     assert_eq!(error.kind(), ConnectErrorKind::Unreachable);
 }
 
@@ -130,7 +140,10 @@ async fn refused_credentials_are_told_apart_from_an_ill_server() {
         let error = failure(&options(format!("http://{address}"))).await;
         assert_eq!(error.kind(), kind, "{error}");
         assert!(error.to_string().contains(text), "{error}");
-        assert!(!error.to_string().contains('\u{1b}'), "control characters stay out");
+        assert!(
+            !error.to_string().contains('\u{1b}'),
+            "control characters stay out"
+        );
     }
 }
 
@@ -175,19 +188,28 @@ async fn a_private_authority_is_trusted_when_given_and_only_then() {
 
     let mut options = options(format!("https://localhost:{port}"));
     let error = failure(&options).await;
-    assert!(matches!(error, ConnectError::TlsHandshake { .. }), "{error:?}");
+    assert!(
+        matches!(error, ConnectError::TlsHandshake { .. }),
+        "{error:?}"
+    );
     assert!(error.to_string().contains("--ca-cert"), "{error}");
 
     options.ca_cert = Some(ca);
     let connection = Connection::open(&Destination::resolve(&options).unwrap())
         .await
         .unwrap();
-    assert_eq!(connection.destination_name(), format!("https://localhost:{port}"));
+    assert_eq!(
+        connection.destination_name(),
+        format!("https://localhost:{port}")
+    );
 
     // The certificate is localhost's, not the address's.
     options.uri = Some(format!("https://127.0.0.1:{port}"));
     let error = failure(&options).await;
-    assert!(matches!(error, ConnectError::TlsHandshake { .. }), "{error:?}");
+    assert!(
+        matches!(error, ConnectError::TlsHandshake { .. }),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]
@@ -220,7 +242,10 @@ async fn a_client_certificate_is_shown_to_a_server_that_asks() {
 async fn https_to_a_plain_text_server_is_a_tls_failure() {
     let port = Fake::default().serve(None).await.port();
     let error = failure(&options(format!("https://127.0.0.1:{port}"))).await;
-    assert!(matches!(error, ConnectError::TlsHandshake { .. }), "{error:?}");
+    assert!(
+        matches!(error, ConnectError::TlsHandshake { .. }),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]

@@ -2,9 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::sift::{
-    ApiKey, ConnectError, ConnectErrorKind, Destination, DestinationOptions,
-};
+use crate::sift::{ApiKey, ConnectError, ConnectErrorKind, Destination, DestinationOptions};
 
 /// A directory with a `sift.toml`, and options that look there.
 struct Home {
@@ -115,7 +113,10 @@ fn a_key_file_wins_over_the_environment_and_that_over_the_profile() {
 
     options.api_key_file = Some(home.write("key", "\n"));
     let message = usage_error(&options);
-    assert!(message.contains("empty"), "a bad file is no reason to fall back: {message}");
+    assert!(
+        message.contains("empty"),
+        "a bad file is no reason to fall back: {message}"
+    );
 }
 
 #[test]
@@ -201,12 +202,18 @@ fn certificate_options_that_would_have_no_effect_are_refused() {
     };
     let https = "https://example.com";
     for (options, problem) in [
-        (secure(Some(&cert), None, None, "http://127.0.0.1:1"), "plain http"),
+        (
+            secure(Some(&cert), None, None, "http://127.0.0.1:1"),
+            "plain http",
+        ),
         (secure(None, Some(&cert), None, https), "go together"),
         (secure(None, None, Some(&private), https), "go together"),
         (secure(Some(&private), None, None, https), "CA certificate"),
         (secure(None, Some(&cert), Some(&cert), https), "client key"),
-        (secure(Some(&home.path("no.pem")), None, None, https), "no.pem"),
+        (
+            secure(Some(&home.path("no.pem")), None, None, https),
+            "no.pem",
+        ),
     ] {
         let message = usage_error(&options);
         assert!(message.contains(problem), "{message}");

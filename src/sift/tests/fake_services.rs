@@ -70,7 +70,11 @@ impl IngestionConfigService for Fake {
         if state.answers_without_content {
             return Ok(Response::new(CreateIngestionConfigResponse::default()));
         }
-        if state.configs.iter().any(|config| config.client_key == request.client_key) {
+        if state
+            .configs
+            .iter()
+            .any(|config| config.client_key == request.client_key)
+        {
             return Err(Status::already_exists("client key is taken"));
         }
         let config = IngestionConfig {
@@ -92,7 +96,7 @@ impl IngestionConfigService for Fake {
         self.enter("ListIngestionConfigs", &request).await?;
         let mut state = self.state();
         let mut response = ListIngestionConfigsResponse::default();
-        if !hidden(&mut state.hidden) {
+        if !hidden(&mut state.hidden_configs) {
             for config in &state.configs {
                 if matches(&state, &request.get_ref().filter, &config.client_key)? {
                     response.ingestion_configs.push(config.clone());
@@ -133,7 +137,11 @@ impl IngestionConfigService for Fake {
             }));
         }
         let from: usize = request.get_ref().page_token.parse().unwrap_or(0);
-        let size = if state.page == 0 { usize::MAX } else { state.page };
+        let size = if state.page == 0 {
+            usize::MAX
+        } else {
+            state.page
+        };
         let to = from.saturating_add(size).min(state.flows.len());
         Ok(Response::new(ListIngestionConfigFlowsResponse {
             flows: state.flows[from..to].to_vec(),
@@ -191,7 +199,7 @@ impl RunService for Fake {
         self.enter("ListRuns", &request).await?;
         let mut state = self.state();
         let mut response = ListRunsResponse::default();
-        if !hidden(&mut state.hidden) {
+        if !hidden(&mut state.hidden_runs) {
             for run in &state.runs {
                 let key = run.client_key.as_deref().unwrap_or_default();
                 if matches(&state, &request.get_ref().filter, key)? {
@@ -206,7 +214,11 @@ impl RunService for Fake {
         self.enter("CreateRun", &request).await?;
         let request = request.into_inner();
         let mut state = self.state();
-        if state.runs.iter().any(|run| run.client_key == request.client_key) {
+        if state
+            .runs
+            .iter()
+            .any(|run| run.client_key == request.client_key)
+        {
             return Err(Status::already_exists("client key is taken"));
         }
         let run = Run {

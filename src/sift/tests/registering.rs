@@ -18,7 +18,11 @@ fn existing(client_key: &str, asset: &str) -> IngestionConfig {
 }
 
 fn count(fake: &Fake, call: &str) -> usize {
-    fake.state().calls.iter().filter(|made| **made == call).count()
+    fake.state()
+        .calls
+        .iter()
+        .filter(|made| **made == call)
+        .count()
 }
 
 #[tokio::test]
@@ -67,7 +71,10 @@ async fn missing_flows_are_added_and_only_those_whatever_the_pages() {
     assert_eq!(registration.ingestion_config_id, "id of rover-v1");
     assert_eq!(count(&fake, "ListIngestionConfigFlows"), 4);
     assert_eq!(count(&fake, "CreateIngestionConfigFlows"), 1);
-    let names: Vec<_> = fake.state().flows[10..].iter().map(|flow| flow.name.clone()).collect();
+    let names: Vec<_> = fake.state().flows[10..]
+        .iter()
+        .map(|flow| flow.name.clone())
+        .collect();
     assert_eq!(names, ["new-1", "new-2"]);
 }
 
@@ -78,7 +85,7 @@ async fn losing_a_race_to_create_is_no_error() {
         let mut state = fake.state();
         state.configs.push(existing("rover-v1", "rover"));
         state.flows.push(flow("a"));
-        state.hidden = 1;
+        state.hidden_configs = 1;
         state.hidden_flows = 1;
     }
     let connection = fake.connect().await;
@@ -104,8 +111,7 @@ async fn losing_the_race_for_a_run_is_no_error() {
             client_key: Some("drive-1".into()),
             ..Run::default()
         });
-        // One list of configs and one of runs, then it shows.
-        state.hidden = 2;
+        state.hidden_runs = 1;
     }
     let registration = register(&connection, &config, Some(&run(Some("drive-1"))))
         .await
@@ -118,7 +124,7 @@ async fn losing_the_race_for_a_run_is_no_error() {
 async fn what_exists_unseen_is_an_error_that_says_so() {
     let fake = Fake::default();
     fake.state().configs.push(existing("rover-v1", "rover"));
-    fake.state().hidden = usize::MAX;
+    fake.state().hidden_configs = usize::MAX;
     let connection = fake.connect().await;
     let error = register(&connection, &config(&[]), None).await.unwrap_err();
     assert!(error.to_string().contains("archived"), "{error}");
@@ -128,22 +134,39 @@ async fn what_exists_unseen_is_an_error_that_says_so() {
     fake.state().flows.push(flow("a"));
     fake.state().hidden_flows = usize::MAX;
     let connection = fake.connect().await;
-    let error = add_flows(&connection, "id", &[flow("a")]).await.unwrap_err();
-    assert!(matches!(&error, RegisterError::FlowNotListed { flow } if flow == "a"), "{error:?}");
+    let error = add_flows(&connection, "id", &[flow("a")])
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&error, RegisterError::FlowNotListed { flow } if flow == "a"),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]
 async fn client_keys_with_quotes_and_backslashes_are_found() {
     let fake = Fake::default();
     let connection = fake.connect().await;
-    for key in ["a\"b", "back\\slash", "\" || true || \"", "line\nbreak\t", "größe 'x'"] {
+    for key in [
+        "a\"b",
+        "back\\slash",
+        "\" || true || \"",
+        "line\nbreak\t",
+        "größe 'x'",
+    ] {
         let mut config = config(&["a"]);
         config.client_key = key.to_owned();
         let run = run(Some(key));
         let first = register(&connection, &config, Some(&run)).await.unwrap();
-        assert!(first.config_created && first.run_created, "{key:?} matched another's");
+        assert!(
+            first.config_created && first.run_created,
+            "{key:?} matched another's"
+        );
         let second = register(&connection, &config, Some(&run)).await.unwrap();
-        assert!(!second.config_created && !second.run_created, "{key:?} was not found");
+        assert!(
+            !second.config_created && !second.run_created,
+            "{key:?} was not found"
+        );
         assert_eq!(second.ingestion_config_id, first.ingestion_config_id);
         assert_eq!(second.run_id, first.run_id);
     }
@@ -164,7 +187,9 @@ async fn another_clients_config_is_not_taken_even_if_filters_are_ignored() {
     }
     let connection = fake.connect().await;
     let run = run(Some("drive-1"));
-    let registration = register(&connection, &config(&["a"]), Some(&run)).await.unwrap();
+    let registration = register(&connection, &config(&["a"]), Some(&run))
+        .await
+        .unwrap();
     assert_eq!(registration.ingestion_config_id, "config-1");
     assert_eq!(registration.run_id.as_deref(), Some("run-1"));
 }
@@ -174,8 +199,13 @@ async fn another_assets_config_is_refused_by_name() {
     let fake = Fake::default();
     fake.state().configs.push(existing("rover-v1", "submarine"));
     let connection = fake.connect().await;
-    let error = register(&connection, &config(&["a"]), None).await.unwrap_err();
-    assert!(matches!(error, RegisterError::AssetDiffers { .. }), "{error:?}");
+    let error = register(&connection, &config(&["a"]), None)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, RegisterError::AssetDiffers { .. }),
+        "{error:?}"
+    );
     for name in ["rover-v1", "submarine", "\"rover\""] {
         assert!(error.to_string().contains(name), "{error}");
     }
@@ -210,11 +240,17 @@ async fn a_flow_that_differs_stops_with_flow_channel_and_difference() {
     };
     assert_eq!((name.as_str(), channel.as_str()), ("b", "y"));
     assert_eq!(error.fault(), Fault::Data);
-    assert_eq!(count(&fake, "CreateIngestionConfigFlows"), 0, "nothing is half done");
+    assert_eq!(
+        count(&fake, "CreateIngestionConfigFlows"),
+        0,
+        "nothing is half done"
+    );
 
     // A second flow of that name, equal to the recorded one, is enough.
     fake.state().flows.push(flow("b"));
-    register(&connection, &config(&["a", "b"]), None).await.unwrap();
+    register(&connection, &config(&["a", "b"]), None)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -223,9 +259,13 @@ async fn flows_added_midway_are_added_once() {
     let connection = fake.connect().await;
     let registration = register(&connection, &config(&["a"]), None).await.unwrap();
     for _ in 0..2 {
-        add_flows(&connection, &registration.ingestion_config_id, &[flow("late")])
-            .await
-            .unwrap();
+        add_flows(
+            &connection,
+            &registration.ingestion_config_id,
+            &[flow("late")],
+        )
+        .await
+        .unwrap();
     }
     assert_eq!(count(&fake, "CreateIngestionConfigFlows"), 1);
     assert_eq!(fake.state().flows.len(), 2);
@@ -258,7 +298,10 @@ async fn what_can_not_be_registered_once_is_refused_before_any_call() {
         let error = register(&connection, &config(&["a"]), Some(&keyless))
             .await
             .unwrap_err();
-        assert!(matches!(error, RegisterError::MissingRunKey { .. }), "{error:?}");
+        assert!(
+            matches!(error, RegisterError::MissingRunKey { .. }),
+            "{error:?}"
+        );
         assert!(error.to_string().contains("first drive"), "{error}");
     }
     let mut nameless = config(&["a"]);
@@ -277,22 +320,46 @@ async fn answers_without_their_content_are_errors() {
     let fake = Fake::default();
     fake.state().answers_without_content = true;
     let connection = fake.connect().await;
-    let error = register(&connection, &config(&["a"]), None).await.unwrap_err();
+    let error = register(&connection, &config(&["a"]), None)
+        .await
+        .unwrap_err();
     assert!(
-        matches!(error, RegisterError::MissingField { call: "CreateIngestionConfig", .. }),
+        matches!(
+            error,
+            RegisterError::MissingField {
+                call: "CreateIngestionConfig",
+                ..
+            }
+        ),
         "{error:?}"
     );
     fake.state().configs.push(existing("rover-v1", "rover"));
-    let error = register(&connection, &config(&["a"]), None).await.unwrap_err();
+    let error = register(&connection, &config(&["a"]), None)
+        .await
+        .unwrap_err();
     assert!(
-        matches!(error, RegisterError::MissingField { call: "GetAsset", .. }),
+        matches!(
+            error,
+            RegisterError::MissingField {
+                call: "GetAsset",
+                ..
+            }
+        ),
         "{error:?}"
     );
     fake.state().answers_without_content = false;
     fake.state().configs[0].ingestion_config_id.clear();
-    let error = register(&connection, &config(&["a"]), None).await.unwrap_err();
+    let error = register(&connection, &config(&["a"]), None)
+        .await
+        .unwrap_err();
     assert!(
-        matches!(error, RegisterError::MissingField { call: "ListIngestionConfigs", .. }),
+        matches!(
+            error,
+            RegisterError::MissingField {
+                call: "ListIngestionConfigs",
+                ..
+            }
+        ),
         "{error:?}"
     );
 }
@@ -302,7 +369,9 @@ async fn pages_without_end_are_given_up() {
     let fake = Fake::default();
     fake.state().endless_pages = true;
     let connection = fake.connect().await;
-    let error = add_flows(&connection, "id", &[flow("a")]).await.unwrap_err();
+    let error = add_flows(&connection, "id", &[flow("a")])
+        .await
+        .unwrap_err();
     assert!(matches!(error, RegisterError::TooMany { .. }), "{error:?}");
     assert_eq!(error.fault(), Fault::Destination);
 }
@@ -315,7 +384,9 @@ async fn a_call_without_answer_times_out() {
     let mut options = options(format!("http://{address}"));
     options.timeouts.request = Duration::from_millis(50);
     let connection = open_with(&options).await;
-    let error = register(&connection, &config(&["a"]), None).await.unwrap_err();
+    let error = register(&connection, &config(&["a"]), None)
+        .await
+        .unwrap_err();
     assert!(matches!(error, RegisterError::Timeout { .. }), "{error:?}");
     assert_eq!(error.fault(), Fault::Transient { retry_after: None });
 }
@@ -325,15 +396,23 @@ async fn a_failed_call_keeps_its_status() {
     let fake = Fake::default();
     let connection = fake.connect().await;
     for (status, fault) in [
-        (Status::unavailable("down"), Fault::Transient { retry_after: None }),
+        (
+            Status::unavailable("down"),
+            Fault::Transient { retry_after: None },
+        ),
         (Status::permission_denied("no"), Fault::Destination),
         (Status::invalid_argument("bad"), Fault::Data),
     ] {
         let message = status.message().to_owned();
         fake.state().failures.push_back(status);
-        let error = register(&connection, &config(&["a"]), None).await.unwrap_err();
+        let error = register(&connection, &config(&["a"]), None)
+            .await
+            .unwrap_err();
         assert_eq!(error.fault(), fault);
-        assert!(error.to_string().contains("ListIngestionConfigs"), "{error}");
+        assert!(
+            error.to_string().contains("ListIngestionConfigs"),
+            "{error}"
+        );
         assert!(error.to_string().contains(&message), "{error}");
     }
 }

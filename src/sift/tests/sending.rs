@@ -128,7 +128,9 @@ async fn a_refusal_in_the_middle_reaches_the_next_push() {
 #[tokio::test]
 async fn a_refusal_at_the_end_is_told_by_finish() {
     let fake = Fake::default();
-    fake.state().failures.push_back(Status::unauthenticated("who?"));
+    fake.state()
+        .failures
+        .push_back(Status::unauthenticated("who?"));
     let mut stream = IngestStream::open(&fake.connect().await);
     stream.push(framed(&[message(0)])).await.unwrap();
     let error = stream.finish(PATIENT).await.unwrap_err();
@@ -306,7 +308,9 @@ async fn only_a_whole_answer_with_status_ok_acknowledges() {
         .await
         .unwrap();
 
-    let error = outcome_of(|| answer(200, &[], EMPTY_MESSAGE, &[])).await.unwrap_err();
+    let error = outcome_of(|| answer(200, &[], EMPTY_MESSAGE, &[]))
+        .await
+        .unwrap_err();
     assert!(matches!(error, SendError::NoStatus), "{error:?}");
     assert_eq!(error.fault(), AGAIN);
 
@@ -323,13 +327,18 @@ async fn only_a_whole_answer_with_status_ok_acknowledges() {
     let error = outcome_of(|| answer(200, &[], &[0; 100_000], &[("grpc-status", "0")]))
         .await
         .unwrap_err();
-    assert!(matches!(error, SendError::OversizedResponse { .. }), "{error:?}");
+    assert!(
+        matches!(error, SendError::OversizedResponse { .. }),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]
 async fn a_status_is_found_in_headers_and_in_trailers() {
     let headers = [("grpc-status", "9"), ("grpc-message", "caf%C3%A9%0A")];
-    let error = outcome_of(move || answer(200, &headers, b"", &[])).await.unwrap_err();
+    let error = outcome_of(move || answer(200, &headers, b"", &[]))
+        .await
+        .unwrap_err();
     assert_eq!(error.fault(), Fault::Data);
     assert!(error.to_string().contains("café\\n"), "{error}");
 
@@ -347,7 +356,9 @@ async fn a_status_is_found_in_headers_and_in_trailers() {
 async fn malformed_status_details_do_no_harm() {
     const BAD: (&str, &str) = ("grpc-status-details-bin", "!!!");
     let headers = [("grpc-status", "8"), BAD];
-    let error = outcome_of(move || answer(200, &headers, b"", &[])).await.unwrap_err();
+    let error = outcome_of(move || answer(200, &headers, b"", &[]))
+        .await
+        .unwrap_err();
     assert_eq!(error.fault(), Fault::Data, "{error:?}");
 
     let error = outcome_of(|| answer(200, &[], b"", &[("grpc-status", "8"), BAD]))
@@ -359,7 +370,9 @@ async fn malformed_status_details_do_no_harm() {
 #[tokio::test]
 async fn a_proxys_answer_is_told_from_the_destinations() {
     for (status, fault) in [(503, AGAIN), (429, AGAIN), (404, Fault::Destination)] {
-        let error = outcome_of(move || answer(status, &[], b"sorry", &[])).await.unwrap_err();
+        let error = outcome_of(move || answer(status, &[], b"sorry", &[]))
+            .await
+            .unwrap_err();
         assert!(
             matches!(error, SendError::HttpStatus { status: found } if found == status),
             "{error:?}"

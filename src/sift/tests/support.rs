@@ -54,8 +54,9 @@ pub(super) struct State {
     pub(super) runs: Vec<Run>,
     /// Flows per page; 0 means all.
     pub(super) page: usize,
-    /// The next that many lists of configs, runs, flows show nothing: what another client is making.
-    pub(super) hidden: usize,
+    /// The next that many lists show nothing, as if another client were just making it.
+    pub(super) hidden_configs: usize,
+    pub(super) hidden_runs: usize,
     pub(super) hidden_flows: usize,
     pub(super) ignores_filters: bool,
     pub(super) endless_pages: bool,
