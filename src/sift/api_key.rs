@@ -5,7 +5,7 @@ use std::path::Path;
 
 use http::HeaderValue;
 
-use super::error::ConnectError;
+use super::connect_error::ConnectError;
 use super::profile::read_bounded;
 
 /// No real key is near this long; a file that is longer is not a key file.

@@ -12,8 +12,9 @@ use tokio::time::{Instant, timeout_at};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Status};
 
+use super::connect_error::ConnectError;
 use super::credentials::{Destination, Timeouts};
-use super::error::{ConnectError, Shown, chain};
+use super::error::{Shown, chain};
 use super::transport::Authorized;
 
 /// Long enough not to be taken for an attack by proxies, short enough to notice a dead peer within a
@@ -217,8 +218,17 @@ fn ping_failed(name: String, status: &Status) -> ConnectError {
         Code::Unauthenticated => ConnectError::Unauthenticated { name, detail },
         Code::PermissionDenied => ConnectError::PermissionDenied { name, detail },
         Code::Unimplemented => ConnectError::PingUnimplemented { name, detail },
-        // What tonic makes of an answer without gRPC status, and of an HTTP/2 error.
-        Code::Unknown | Code::Internal => ConnectError::NotGrpc { name, detail },
+        Code::Unknown | Code::Internal if not_grpc(status) => {
+            ConnectError::NotGrpc { name, detail }
+        }
         _ => ConnectError::PingFailed { name, detail },
     }
+}
+
+/// Whether tonic made this status of an answer that isn't gRPC's. It leaves no other trace than its
+/// words; if they change, the error is only less exact.
+fn not_grpc(status: &Status) -> bool {
+    ["grpc-status", "protocol error"]
+        .iter()
+        .any(|words| status.message().contains(words))
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::api_key::ApiKey;
-use super::error::ConnectError;
+use super::connect_error::ConnectError;
 use super::profile::{Profile, default_path, read_bounded};
 use super::uri::Address;
 

@@ -6,6 +6,7 @@
 
 mod api_key;
 mod classify;
+mod connect_error;
 mod connection;
 mod credentials;
 mod error;
@@ -20,9 +21,10 @@ mod uri;
 
 pub use api_key::ApiKey;
 pub use classify::{Fault, classify};
+pub use connect_error::{ConnectError, ConnectErrorKind};
 pub use connection::Connection;
 pub use credentials::{Destination, DestinationOptions, Timeouts};
-pub use error::{ConnectError, ConnectErrorKind, RegisterError, SendError};
+pub use error::{RegisterError, SendError};
 pub use flows::{Difference, add_flows};
 pub use register::{Registration, register};
 pub use send::{IngestStream, MESSAGE_PREFIX_BYTES, message_prefix};

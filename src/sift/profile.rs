@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 use super::api_key::ApiKey;
-use super::error::ConnectError;
+use super::connect_error::ConnectError;
 
 /// A profile file is a few lines; anything near this size is something else.
 const MAX_PROFILE_FILE_BYTES: usize = 1024 * 1024;

@@ -32,6 +32,10 @@ const INGEST_PATH: &str = "/sift.ingest.v1.IngestService/IngestWithConfigDataStr
 /// waits for the caller, few enough that memory stays bounded by a handful of buffers.
 const QUEUED_BUFFERS: usize = 4;
 
+/// Buffers are handed to HTTP/2 in slices of this size, so that a slow link shows progress long before
+/// a large buffer has gone.
+const SLICE_BYTES: usize = 128 * 1024;
+
 /// The real answer is one empty message.
 const MAX_RESPONSE_BYTES: usize = 64 * 1024;
 
@@ -51,8 +55,7 @@ type Outcome = Pin<Box<dyn Future<Output = Result<(), SendError>> + Send>>;
 /// [`finish`]: IngestStream::finish
 pub struct IngestStream {
     pieces: mpsc::Sender<Piece>,
-    /// True once HTTP/2 has taken everything including the end.
-    drained: watch::Receiver<bool>,
+    progress: watch::Receiver<Progress>,
     /// The answer; `None` once it has come.
     outcome: Option<Outcome>,
     stall: Duration,
@@ -63,20 +66,29 @@ enum Piece {
     End,
 }
 
+/// How far HTTP/2 has taken what was pushed.
+#[derive(Clone, Copy, Default, PartialEq)]
+struct Progress {
+    slices: u64,
+    /// Everything was taken, including the end.
+    drained: bool,
+}
+
 impl IngestStream {
     /// Begins a stream. Nothing is sent before the first [`push`](IngestStream::push).
     pub fn open(connection: &Connection) -> IngestStream {
         let (pieces, received) = mpsc::channel(QUEUED_BUFFERS);
-        let (drained_sender, drained) = watch::channel(false);
+        let (report, progress) = watch::channel(Progress::default());
         let body = PiecesBody {
             pieces: received,
-            drained: drained_sender,
+            current: Bytes::new(),
+            progress: report,
             ended: false,
         };
         let outcome = request(connection.service(), Body::new(body));
         IngestStream {
             pieces,
-            drained,
+            progress,
             outcome: Some(Box::pin(outcome)),
             stall: connection.timeouts().stall,
         }
@@ -97,21 +109,20 @@ impl IngestStream {
             return Ok(());
         }
         let outcome = self.outcome.as_mut().ok_or(SendError::Ended)?;
-        let stalled = SendError::Stalled { waited: self.stall };
         let error = tokio::select! {
             biased;
             ended = &mut *outcome => early(ended),
-            place = timeout(self.stall, self.pieces.reserve()) => match place {
+            place = unless_stalled(self.stall, &self.progress, self.pieces.reserve()) => match place {
                 Ok(Ok(place)) => {
                     place.send(Piece::Buffer(buffer));
                     return Ok(());
                 }
                 // The body is gone, so the answer, or the error, is about to come.
-                Ok(Err(_)) => match timeout(self.stall, outcome).await {
+                Ok(Err(_)) => match unless_stalled(self.stall, &self.progress, outcome).await {
                     Ok(ended) => early(ended),
-                    Err(_) => stalled,
+                    Err(stalled) => stalled,
                 },
-                Err(_) => stalled,
+                Err(stalled) => stalled,
             },
         };
         self.outcome = None;
@@ -128,18 +139,19 @@ impl IngestStream {
     /// all the same.
     pub async fn finish(mut self, acknowledgement_timeout: Duration) -> Result<(), SendError> {
         let mut outcome = self.outcome.take().ok_or(SendError::Ended)?;
+        let mut drained = self.progress.clone();
         let ended = async {
             // Both fail only when the body is gone: then the outcome says why.
             let _ = self.pieces.send(Piece::End).await;
-            let _ = self.drained.wait_for(|drained| *drained).await;
+            let _ = drained.wait_for(|progress| progress.drained).await;
         };
         let answered = tokio::select! {
             biased;
             answered = &mut outcome => Some(answered),
-            done = timeout(self.stall, ended) => match done {
-                Ok(()) => None,
-                Err(_) => return Err(SendError::Stalled { waited: self.stall }),
-            },
+            done = unless_stalled(self.stall, &self.progress, ended) => {
+                done?;
+                None
+            }
         };
         let answered = match answered {
             Some(answered) => answered,
@@ -151,8 +163,26 @@ impl IngestStream {
         };
         // An OK to a stream that was not yet sent wholly acknowledges nothing.
         match answered {
-            Ok(()) if !*self.drained.borrow() => Err(SendError::EndedEarly),
+            Ok(()) if !self.progress.borrow().drained => Err(SendError::EndedEarly),
             answered => answered,
+        }
+    }
+}
+
+/// Awaits `future` as long as HTTP/2 takes at least a slice in each `stall`.
+async fn unless_stalled<T>(
+    stall: Duration,
+    progress: &watch::Receiver<Progress>,
+    future: impl Future<Output = T>,
+) -> Result<T, SendError> {
+    let mut future = std::pin::pin!(future);
+    loop {
+        let before = *progress.borrow();
+        if let Ok(output) = timeout(stall, future.as_mut()).await {
+            return Ok(output);
+        }
+        if *progress.borrow() == before {
+            return Err(SendError::Stalled { waited: stall });
         }
     }
 }
@@ -222,7 +252,9 @@ async fn read_answer(response: http::Response<Body>) -> Result<(), SendError> {
 /// The request body: the buffers as they come.
 struct PiecesBody {
     pieces: mpsc::Receiver<Piece>,
-    drained: watch::Sender<bool>,
+    /// What is left of the buffer that is being handed over.
+    current: Bytes,
+    progress: watch::Sender<Progress>,
     ended: bool,
 }
 
@@ -237,19 +269,26 @@ impl HttpBody for PiecesBody {
         if self.ended {
             return Poll::Ready(None);
         }
-        Poll::Ready(match ready!(self.pieces.poll_recv(cx)) {
-            Some(Piece::Buffer(buffer)) => Some(Ok(Frame::data(buffer))),
-            Some(Piece::End) => {
-                self.ended = true;
-                self.drained.send_replace(true);
-                None
+        if self.current.is_empty() {
+            match ready!(self.pieces.poll_recv(cx)) {
+                Some(Piece::Buffer(buffer)) => self.current = buffer,
+                Some(Piece::End) => {
+                    self.ended = true;
+                    self.progress
+                        .send_modify(|progress| progress.drained = true);
+                    return Poll::Ready(None);
+                }
+                // An orderly end here would make the destination take a part for the whole.
+                None => {
+                    self.ended = true;
+                    return Poll::Ready(Some(Err(Abandoned)));
+                }
             }
-            // An orderly end here would make the destination take a part for the whole.
-            None => {
-                self.ended = true;
-                Some(Err(Abandoned))
-            }
-        })
+        }
+        let length = self.current.len().min(SLICE_BYTES);
+        let slice = self.current.split_to(length);
+        self.progress.send_modify(|progress| progress.slices += 1);
+        Poll::Ready(Some(Ok(Frame::data(slice))))
     }
 
     fn is_end_stream(&self) -> bool {

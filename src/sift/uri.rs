@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use http::uri::Authority;
 
-use super::error::ConnectError;
+use super::connect_error::ConnectError;
 
 /// A destination's address: nothing but scheme, host and port.
 #[derive(Clone, Debug, PartialEq, Eq)]

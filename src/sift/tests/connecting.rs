@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 use tonic::Status;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 
+use super::raw::{Raw, RawPing, answer};
 use super::support::{Fake, KEY, open, options, serve};
 use crate::sift::{ConnectError, ConnectErrorKind, Connection, Destination, DestinationOptions};
 
@@ -113,6 +114,53 @@ async fn a_grpc_server_without_ping_is_not_sift() {
         "{error:?}"
     );
     assert_eq!(error.kind(), ConnectErrorKind::Unreachable);
+}
+
+#[tokio::test]
+async fn a_web_servers_answer_is_told_from_a_grpc_servers() {
+    for (status, body, kind) in [
+        (
+            200,
+            &b"<html>welcome</html>"[..],
+            ConnectErrorKind::Unreachable,
+        ),
+        (200, b"", ConnectErrorKind::Unreachable),
+        (400, b"", ConnectErrorKind::Unreachable),
+        (404, b"", ConnectErrorKind::Unreachable),
+        (401, b"", ConnectErrorKind::CredentialsRefused),
+    ] {
+        let raw = RawPing(Raw::new(move || answer(status, &[], body, &[])));
+        let address = serve(Server::builder().add_service(raw)).await;
+        let error = failure(&options(format!("http://{address}"))).await;
+        assert_eq!(error.kind(), kind, "{error}");
+        if status == 200 || status == 400 {
+            assert!(matches!(error, ConnectError::NotGrpc { .. }), "{error:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn malformed_status_details_do_not_break_the_client() {
+    let headers = [("grpc-status", "16"), ("grpc-status-details-bin", "!!!")];
+    let raw = RawPing(Raw::new(move || answer(200, &headers, b"", &[])));
+    let address = serve(Server::builder().add_service(raw)).await;
+    let error = failure(&options(format!("http://{address}"))).await;
+    assert!(
+        matches!(error, ConnectError::Unauthenticated { .. }),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_ill_servers_internal_error_is_not_taken_for_a_wrong_endpoint() {
+    let fake = Fake::default();
+    let address = fake.serve(None).await;
+    fake.state().ping = Some(Status::internal("database is down"));
+    let error = failure(&options(format!("http://{address}"))).await;
+    assert!(
+        matches!(error, ConnectError::PingFailed { .. }),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The layer against a real socket.
 
 mod fake_services;
+mod raw;
 mod support;
 
 mod connecting;

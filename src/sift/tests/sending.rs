@@ -1,22 +1,18 @@
 //! Ingest streams: what counts as acknowledged, and what each failure looks like.
 
-use std::convert::Infallible;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use http_body_util::{BodyExt, Full};
 use prost::Message;
 use sift_rs::ingest::v1::IngestWithConfigDataStreamRequest;
 use sift_rs::ping::v1::ping_service_server::PingServiceServer;
 use tokio::net::{TcpListener, TcpStream};
 use tonic::body::Body;
-use tonic::codegen::Service;
-use tonic::server::NamedService;
 use tonic::transport::Server;
 use tonic::{Code, Status};
 
+use super::raw::{Raw, RawIngest, answer};
 use super::support::{Ended, Fake, Ingest, KEY, open, open_with, options, serve};
 use crate::sift::{
     Connection, Fault, IngestStream, MESSAGE_PREFIX_BYTES, SendError, message_prefix,
@@ -81,6 +77,18 @@ async fn what_was_pushed_arrives_in_order_and_is_acknowledged() {
         state.metadata.get("authorization").unwrap(),
         &format!("Bearer {KEY}")
     );
+}
+
+#[tokio::test]
+async fn a_buffer_far_larger_than_any_window_arrives_whole() {
+    let fake = Fake::default();
+    let messages: Vec<_> = (0..200_000).map(message).collect();
+    let mut stream = IngestStream::open(&fake.connect().await);
+    let buffer = framed(&messages);
+    assert!(buffer.len() > 3_000_000);
+    stream.push(buffer).await.unwrap();
+    stream.finish(PATIENT).await.unwrap();
+    assert!(fake.state().streams == [Ended::Complete(messages)]);
 }
 
 #[tokio::test]
@@ -232,47 +240,13 @@ async fn a_cut_connection_is_transient_and_the_next_stream_connects_anew() {
     stream.finish(PATIENT).await.unwrap();
 }
 
-/// An ingest service that answers with whatever it is told, without regard to gRPC.
-#[derive(Clone)]
-struct Raw(Arc<dyn Fn() -> http::Response<Body> + Send + Sync>);
-
-impl NamedService for Raw {
-    const NAME: &'static str = "sift.ingest.v1.IngestService";
-}
-
-impl Service<http::Request<Body>> for Raw {
-    type Response = http::Response<Body>;
-    type Error = Infallible;
-    type Future =
-        std::pin::Pin<Box<dyn Future<Output = Result<http::Response<Body>, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        assert_eq!(
-            request.uri().path(),
-            "/sift.ingest.v1.IngestService/IngestWithConfigDataStream"
-        );
-        assert_eq!(request.headers()["content-type"], "application/grpc");
-        assert_eq!(request.headers()["te"], "trailers");
-        let answer = self.0.clone();
-        Box::pin(async move {
-            // The whole request is read first, as by a server that acknowledges.
-            request.into_body().collect().await.unwrap();
-            Ok(answer())
-        })
-    }
-}
-
 /// The outcome of a one-message stream that gets this answer.
 async fn outcome_of(
     answer: impl Fn() -> http::Response<Body> + Send + Sync + 'static,
 ) -> Result<(), SendError> {
     let router = Server::builder()
         .add_service(PingServiceServer::new(Fake::default()))
-        .add_service(Raw(Arc::new(answer)));
+        .add_service(RawIngest(Raw::new(answer)));
     let connection: Connection = open(serve(router).await).await;
     let mut stream = IngestStream::open(&connection);
     stream.push(framed(&[message(0)])).await?;
@@ -280,27 +254,6 @@ async fn outcome_of(
 }
 
 const EMPTY_MESSAGE: &[u8] = &[0; MESSAGE_PREFIX_BYTES];
-
-fn answer(
-    status: u16,
-    headers: &[(&'static str, &'static str)],
-    body: &'static [u8],
-    trailers: &'static [(&'static str, &'static str)],
-) -> http::Response<Body> {
-    let body = Full::new(Bytes::from_static(body)).with_trailers(async move {
-        let mut map = http::HeaderMap::new();
-        for (name, value) in trailers {
-            map.insert(*name, value.parse().unwrap());
-        }
-        (!map.is_empty()).then_some(Ok(map))
-    });
-    let mut response = http::Response::new(Body::new(body));
-    *response.status_mut() = http::StatusCode::from_u16(status).unwrap();
-    for (name, value) in headers {
-        response.headers_mut().insert(*name, value.parse().unwrap());
-    }
-    response
-}
 
 #[tokio::test]
 async fn only_a_whole_answer_with_status_ok_acknowledges() {
