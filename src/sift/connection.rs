@@ -206,14 +206,11 @@ fn io_error_kind(error: &(dyn std::error::Error + 'static)) -> Option<io::ErrorK
 }
 
 fn ping_failed(name: String, status: &Status) -> ConnectError {
+    let detail = Shown(status).to_string();
     // Only a status that was made on this side has a source: HTTP/2 itself failed.
     if std::error::Error::source(status).is_some() {
-        return ConnectError::NotGrpc {
-            name,
-            detail: chain(status),
-        };
+        return ConnectError::NotGrpc { name, detail };
     }
-    let detail = Shown(status).to_string();
     match status.code() {
         Code::Unauthenticated => ConnectError::Unauthenticated { name, detail },
         Code::PermissionDenied => ConnectError::PermissionDenied { name, detail },

@@ -1,16 +1,16 @@
 //! What can go wrong on a connection to Sift, told so that an operator knows what to do next.
 
+use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
-use thiserror::Error;
 use tonic::Status;
 
 use super::classify::{Fault, classify, classify_http};
 use super::flows::Difference;
 
 /// Why what must precede the data could not be registered.
-#[derive(Debug, Error)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegisterError {
     /// The server refused, or the connection failed.
@@ -132,7 +132,7 @@ impl RegisterError {
 }
 
 /// Why a stream of data was not acknowledged.
-#[derive(Debug, Error)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
     /// The server ended the stream with an error status.
@@ -204,12 +204,19 @@ impl SendError {
     }
 }
 
+/// What tonic's wrappers say of themselves; the cause below them says more.
+const TRANSPORT_ERROR: &str = "transport error";
+
 /// A status on one line: its message comes from outside and may hold anything.
 pub(super) struct Shown<'a>(pub(super) &'a Status);
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", self.0.code())?;
+        // Only a status that was made on this side has a source.
+        if let Some(cause) = self.0.source() {
+            return write!(f, ": {}", chain(cause));
+        }
         if !self.0.message().is_empty() {
             f.write_str(": ")?;
             for character in self.0.message().chars().take(1000) {
@@ -225,17 +232,20 @@ impl fmt::Display for Shown<'_> {
 }
 
 /// An error with all its causes on one line.
-pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        // Wrappers often repeat what they wrap.
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
+pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = String::new();
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let link = error.to_string();
+        cause = error.source();
+        // Wrappers often repeat what they wrap, or say nothing.
+        if text.contains(&link) || (link == TRANSPORT_ERROR && cause.is_some()) {
+            continue;
         }
-        source = cause.source();
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&link);
     }
     text
 }
