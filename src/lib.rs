@@ -1,5 +1,9 @@
 //! Records telemetry without a network and replays it into Sift.
 
+#[cfg(feature = "replay")]
+pub mod catalog;
 pub mod format;
 pub mod record;
 pub mod segment;
+#[cfg(feature = "replay")]
+pub mod sift;

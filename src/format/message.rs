@@ -57,8 +57,20 @@ impl SegmentHeader {
 /// be matched with its session.
 pub fn segment_id(session: Uuid, index: u32) -> u64 {
     let (_, low) = session.as_u64_pair();
-    low ^ u64::from(index).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    low ^ u64::from(index).wrapping_mul(SEGMENT_ID_FACTOR)
 }
+
+/// The number of the session's segment that has this id; `None` if it is another session's ([F-33]).
+pub fn segment_index(session: Uuid, id: u64) -> Option<u32> {
+    let (_, low) = session.as_u64_pair();
+    u32::try_from((id ^ low).wrapping_mul(SEGMENT_ID_INVERSE)).ok()
+}
+
+/// Odd, so that it has an inverse modulo 2⁶⁴.
+const SEGMENT_ID_FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// The factor's inverse modulo 2⁶⁴.
+const SEGMENT_ID_INVERSE: u64 = 0xf1de_83e1_9937_733d;
 
 /// SCHEMA's message ([F-22]): Sift's `CreateIngestionConfigFlowsRequest` without the id.
 #[derive(Clone, PartialEq, Message)]
@@ -316,5 +328,9 @@ mod tests {
         assert_eq!(segment_id(session, 1), 0x8123_4567_89ab_cdef ^ 0x9e37_79b9_7f4a_7c15);
         let ids: std::collections::HashSet<_> = (0..10_000).map(|i| segment_id(session, i)).collect();
         assert_eq!(ids.len(), 10_000);
+        for index in [0, 1, 77, u32::MAX] {
+            assert_eq!(segment_index(session, segment_id(session, index)), Some(index));
+        }
+        assert_eq!(segment_index(Uuid::from_u128(5), segment_id(session, 1)), None);
     }
 }

@@ -163,6 +163,11 @@ impl SegmentReader {
         &self.identity
     }
 
+    /// The segment's id, as soon as anything has told it.
+    pub fn segment_id(&self) -> Option<u64> {
+        self.scanner.segment_id()
+    }
+
     /// The SEAL that the trailer points at, found without scanning; `None` if there is none.
     pub fn seal(&self) -> Option<&Seal> {
         self.seal.as_deref()

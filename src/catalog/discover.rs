@@ -1,0 +1,124 @@
+//! Finding files, and telling what they are.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+use walkdir::WalkDir;
+
+use crate::format::MAGIC;
+use crate::segment::{SegmentError, SegmentName, is_pbfs};
+
+/// Directory beside the backups in which the replayer keeps its own files.
+pub const STATE_DIR: &str = ".sift-replay";
+
+/// What a file is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FileKind {
+    /// A segment.
+    Segment,
+    /// A backup of the official library.
+    Pbfs,
+    /// Something else; harmless.
+    Foreign(ForeignReason),
+    /// It can't be read, so nobody knows; with the operating system's answer.
+    Unreadable(String),
+}
+
+/// Why a file is taken for something else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForeignReason {
+    /// It has no bytes.
+    Empty,
+    /// It is neither a segment nor PBFS.
+    NoBackup,
+    /// It isn't a file: a socket, a pipe, a device, or a link, which isn't followed.
+    NotAFile,
+}
+
+impl ForeignReason {
+    /// In words.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::NoBackup => "neither a segment nor a PBFS backup",
+            Self::NotAFile => "not a regular file",
+        }
+    }
+}
+
+/// A file found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Where.
+    pub path: PathBuf,
+    /// What.
+    pub kind: FileKind,
+}
+
+/// A path that was asked for and can't be looked into.
+#[derive(Debug, Error)]
+#[error("can't read {}: {source}; check the path, and whether the drive is mounted", path.display())]
+pub struct DiscoverError {
+    /// The path.
+    pub path: PathBuf,
+    /// The operating system's answer.
+    pub source: io::Error,
+}
+
+/// Finds all files at and below `paths`, each once, in the order of their names.
+///
+/// # Errors
+/// [`DiscoverError`] if one of `paths` itself isn't there. What can't be read further down is
+/// [`FileKind::Unreadable`].
+pub fn discover(paths: &[PathBuf]) -> Result<Vec<Found>, DiscoverError> {
+    let mut found: Vec<Found> = Vec::new();
+    for path in paths {
+        std::fs::metadata(path).map_err(|source| DiscoverError { path: path.clone(), source })?;
+        let walk = WalkDir::new(path).sort_by_file_name().into_iter();
+        for entry in walk.filter_entry(|entry| entry.file_name() != STATE_DIR) {
+            match entry {
+                Ok(entry) if entry.file_type().is_dir() => {}
+                // A path that was asked for may be a link to a file; links further down may lead in circles.
+                Ok(entry) if entry.file_type().is_file() || (entry.depth() == 0 && entry.path().is_file()) => {
+                    found.push(Found { kind: kind_of(entry.path()), path: entry.into_path() });
+                }
+                Ok(entry) if entry.depth() == 0 => {}
+                Ok(entry) => found
+                    .push(Found { path: entry.into_path(), kind: FileKind::Foreign(ForeignReason::NotAFile) }),
+                Err(error) => found.push(Found {
+                    path: error.path().unwrap_or(path).to_owned(),
+                    kind: FileKind::Unreadable(error.io_error().map_or_else(|| error.to_string(), ToString::to_string)),
+                }),
+            }
+        }
+    }
+    // The same file given twice, or with the directory that it is in.
+    let mut seen = std::collections::HashSet::new();
+    found.retain(|file| seen.insert(file.path.canonicalize().unwrap_or_else(|_| file.path.clone())));
+    Ok(found)
+}
+
+fn kind_of(path: &Path) -> FileKind {
+    match read_kind(path) {
+        Ok(kind) => kind,
+        Err(SegmentError::Io { source, .. }) => FileKind::Unreadable(source.to_string()),
+        Err(error) => FileKind::Unreadable(error.to_string()),
+    }
+}
+
+fn read_kind(path: &Path) -> Result<FileKind, SegmentError> {
+    let mut begin = Vec::new();
+    let file = File::open(path).map_err(SegmentError::io("read", path))?;
+    file.take(MAGIC.len() as u64).read_to_end(&mut begin).map_err(SegmentError::io("read", path))?;
+    Ok(if begin.is_empty() {
+        FileKind::Foreign(ForeignReason::Empty)
+    } else if begin == MAGIC || SegmentName::of_path(path).is_some() {
+        FileKind::Segment
+    } else if is_pbfs(path)? {
+        FileKind::Pbfs
+    } else {
+        FileKind::Foreign(ForeignReason::NoBackup)
+    })
+}

@@ -1,0 +1,13 @@
+//! What a set of directories holds: sessions and their segments, other backups, and what is none of these.
+#![cfg_attr(
+    not(test),
+    deny(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unreachable, clippy::unwrap_used)
+)]
+
+mod discover;
+mod seq_set;
+mod sessions;
+
+pub use discover::{DiscoverError, FileKind, ForeignReason, Found, STATE_DIR, discover};
+pub use seq_set::SeqSet;
+pub use sessions::{Catalog, Ignored, Requests, SegmentFile, Session, Unreadable};

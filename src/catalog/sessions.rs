@@ -1,0 +1,208 @@
+//! Grouping segments by session: what belongs together, in which order, and what is there twice.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use prost::Message;
+use uuid::Uuid;
+
+use super::discover::{FileKind, ForeignReason, Found};
+use crate::format::{FlowConfig, IngestionConfig, Run, Seal, SegmentHeader, segment_index};
+use crate::segment::{Event, SegmentError, SegmentName, SegmentReader};
+
+/// One segment file.
+#[derive(Debug, Clone)]
+pub struct SegmentFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its number in the session.
+    pub index: u32,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// SEAL, if the segment is sealed and its end sound.
+    pub seal: Option<Seal>,
+    /// Whether its name says that it was never sealed.
+    pub open: bool,
+}
+
+/// A session: one life of one recorder.
+#[derive(Debug, Clone)]
+pub struct Session {
+    /// Its id.
+    pub id: Uuid,
+    /// Its segments by number; of copies of a segment the best one first.
+    pub segments: Vec<SegmentFile>,
+    /// The Sift requests that precede its data; `None` if every HEADER of the session and every copy of it is lost.
+    pub requests: Option<Requests>,
+}
+
+/// The Sift requests that precede a session's data, encoded ([F-19]).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Requests {
+    /// `CreateIngestionConfigRequest`, with all flows that any segment names.
+    pub ingestion_config: Vec<u8>,
+    /// `CreateRunRequest`.
+    pub run: Option<Vec<u8>>,
+    /// The asset's name.
+    pub asset: String,
+    /// The run's name.
+    pub run_name: Option<String>,
+}
+
+/// A file that isn't replayed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ignored {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Why.
+    pub reason: ForeignReason,
+}
+
+/// A file that should be replayed and can't.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Why.
+    pub reason: String,
+}
+
+/// What some directories hold.
+#[derive(Debug, Clone, Default)]
+pub struct Catalog {
+    /// Sessions, the earliest first.
+    pub sessions: Vec<Session>,
+    /// Backups of the official library, in the order in which they were begun.
+    pub pbfs: Vec<PathBuf>,
+    /// Files that are something else.
+    pub ignored: Vec<Ignored>,
+    /// Files that can't be read, or whose session nothing tells.
+    pub unreadable: Vec<Unreadable>,
+}
+
+impl Catalog {
+    /// Looks into each segment's beginning and end, and groups them.
+    pub fn build(found: Vec<Found>) -> Self {
+        let mut catalog = Self::default();
+        let mut groups: BTreeMap<Uuid, Vec<Opened>> = BTreeMap::new();
+        let mut nameless = Vec::new();
+        for Found { path, kind } in found {
+            match kind {
+                FileKind::Foreign(reason) => catalog.ignored.push(Ignored { path, reason }),
+                FileKind::Unreadable(reason) => catalog.unreadable.push(Unreadable { path, reason }),
+                FileKind::Pbfs => catalog.pbfs.push(path),
+                FileKind::Segment => match open(&path) {
+                    Ok(Opened { session: Some(session), opened, id }) => {
+                        groups.entry(session).or_default().push(Opened { session: Some(session), opened, id });
+                    }
+                    Ok(opened) => nameless.push(opened),
+                    Err(error) => catalog.unreadable.push(Unreadable { path, reason: error.to_string() }),
+                },
+            }
+        }
+        for opened in nameless {
+            catalog.adopt(&mut groups, opened);
+        }
+        catalog.pbfs.sort_by_cached_key(|path| pbfs_order(path));
+        catalog.sessions = groups.into_iter().map(|(id, segments)| session(id, segments)).collect();
+        catalog
+    }
+
+    /// [F-33]: a segment without header and name still carries its id, which fits one session only.
+    fn adopt(&mut self, groups: &mut BTreeMap<Uuid, Vec<Opened>>, mut nameless: Opened) {
+        for (session, segments) in groups {
+            if let Some(index) = nameless.id.and_then(|id| segment_index(*session, id)) {
+                nameless.opened.file.index = index;
+                segments.push(nameless);
+                return;
+            }
+        }
+        self.unreadable.push(Unreadable {
+            path: nameless.opened.file.path,
+            reason: "neither its header nor its name tells its session: put it beside the session's other segments"
+                .to_owned(),
+        });
+    }
+}
+
+/// A segment that was looked into.
+struct Opened {
+    session: Option<Uuid>,
+    /// The segment's id.
+    id: Option<u64>,
+    opened: OpenedFile,
+}
+
+struct OpenedFile {
+    file: SegmentFile,
+    header: Option<SegmentHeader>,
+}
+
+fn open(path: &Path) -> Result<Opened, SegmentError> {
+    let mut reader = SegmentReader::open(path)?;
+    let identity = reader.identity().clone();
+    let mut id = identity.segment_id;
+    while id.is_none() {
+        // Any sound frame tells.
+        if !matches!(reader.next_event()?, Some(Event::Damage(_))) {
+            id = reader.segment_id();
+            break;
+        }
+        id = reader.segment_id();
+    }
+    let file = SegmentFile {
+        path: path.to_owned(),
+        index: identity.index.unwrap_or(0),
+        bytes: reader.bytes(),
+        seal: reader.seal().cloned(),
+        open: SegmentName::of_path(path).is_some_and(|name| name.open),
+    };
+    // SEAL's copy has the flows that were added since.
+    let header = file.seal.as_ref().and_then(|seal| seal.header.clone()).or(identity.header);
+    Ok(Opened { session: identity.session, id, opened: OpenedFile { file, header } })
+}
+
+fn session(id: Uuid, mut segments: Vec<Opened>) -> Session {
+    // Sealed before open, long before short: the first of several copies is the likeliest to be whole.
+    segments.sort_by_key(|segment| {
+        let file = &segment.opened.file;
+        (file.index, file.seal.is_none(), std::cmp::Reverse(file.bytes), file.path.clone())
+    });
+    let requests = merge_requests(segments.iter().filter_map(|segment| segment.opened.header.as_ref()));
+    Session { id, segments: segments.into_iter().map(|segment| segment.opened.file).collect(), requests }
+}
+
+/// The first header's requests, with the flows that later ones add.
+fn merge_requests<'a>(headers: impl Iterator<Item = &'a SegmentHeader>) -> Option<Requests> {
+    let mut merged: Option<Requests> = None;
+    let mut known: Vec<FlowConfig> = Vec::new();
+    for header in headers {
+        let Ok(config) = IngestionConfig::decode(&header.ingestion_config[..]) else { continue };
+        let new: Vec<FlowConfig> = config.flows.iter().filter(|flow| !known.contains(flow)).cloned().collect();
+        match &mut merged {
+            None => {
+                let run = header.run.as_deref().and_then(|run| Run::decode(run).ok());
+                merged = Some(Requests {
+                    ingestion_config: header.ingestion_config.clone(),
+                    run: header.run.clone(),
+                    asset: config.asset_name,
+                    run_name: run.map(|run| run.name),
+                });
+            }
+            // In protobuf, concatenation merges.
+            Some(merged) => {
+                let added = IngestionConfig { flows: new.clone(), ..Default::default() };
+                merged.ingestion_config.extend(added.encode_to_vec());
+            }
+        }
+        known.extend(new);
+    }
+    merged
+}
+
+/// The official library names its files `<client key>-<unix µs>`: in the order of that number, where there is one.
+fn pbfs_order(path: &Path) -> (u64, PathBuf) {
+    let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let began = stem.rsplit('-').next().and_then(|number| number.parse().ok()).unwrap_or(0);
+    (began, path.to_owned())
+}

@@ -1,0 +1,349 @@
+//! What must exist at the destination before data can be sent: the ingestion config with its flows,
+//! and the run. Both are found by their client keys or created; doing it again changes nothing.
+
+use std::fmt::Write;
+
+use prost::Message;
+use sift_rs::assets::v1::GetAssetRequest;
+use sift_rs::assets::v1::asset_service_client::AssetServiceClient;
+use sift_rs::ingestion_configs::v2::ingestion_config_service_client::IngestionConfigServiceClient;
+use sift_rs::ingestion_configs::v2::{
+    CreateIngestionConfigRequest, IngestionConfig, ListIngestionConfigsRequest,
+};
+use sift_rs::runs::v2::run_service_client::RunServiceClient;
+use sift_rs::runs::v2::{CreateRunRequest, ListRunsRequest};
+use tokio::time::timeout;
+use tonic::{Code, Response, Status};
+
+use super::connection::Connection;
+use super::error::RegisterError;
+use super::flows::{MAX_REQUEST_BYTES, add_flows};
+use super::transport::Authorized;
+
+pub(super) const PAGE_SIZE: u32 = 1000;
+
+/// A filter by client key matches one thing; more pages mean that the server ignores filters.
+const MAX_PAGES: usize = 1000;
+
+/// Listing a thousand flows of many channels exceeds tonic's default of 4 MiB.
+const MAX_DECODED_BYTES: usize = 50 * 1024 * 1024;
+
+/// The ids that the destination gave, to be appended to the requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Registration {
+    /// For `ingestion_config_id`.
+    pub ingestion_config_id: String,
+    /// The asset of the ingestion config.
+    pub asset_id: String,
+    /// For `run_id`, if a run was recorded.
+    pub run_id: Option<String>,
+    /// Whether the ingestion config was not there before.
+    pub config_created: bool,
+    /// Whether the run was not there before.
+    pub run_created: bool,
+}
+
+/// Finds or creates the ingestion config and the run, and adds the flows that the config lacks.
+///
+/// # Errors
+///
+/// A [`RegisterError`]; its [`fault`](RegisterError::fault) says whether to try again, to give this
+/// recording up, or to stop altogether.
+pub async fn register(
+    connection: &Connection,
+    config: &CreateIngestionConfigRequest,
+    run: Option<&CreateRunRequest>,
+) -> Result<Registration, RegisterError> {
+    for (field, value) in [
+        ("client key", &config.client_key),
+        ("asset name", &config.asset_name),
+    ] {
+        if value.is_empty() {
+            return Err(RegisterError::MissingIdentity { field });
+        }
+    }
+    let run = run.map(|run| Ok((run, run_key(run)?))).transpose()?;
+
+    let (found, config_created) = find_or_create_config(connection, config).await?;
+    if !config_created {
+        check_asset(connection, config, &found).await?;
+    }
+    if !config_created || !fits_one_request(config) {
+        add_flows(connection, &found.ingestion_config_id, &config.flows).await?;
+    }
+    let (run_id, run_created) = match run {
+        None => (None, false),
+        Some((run, key)) => {
+            let (id, created) = find_or_create_run(connection, run, key).await?;
+            (Some(id), created)
+        }
+    };
+    Ok(Registration {
+        ingestion_config_id: found.ingestion_config_id,
+        asset_id: found.asset_id,
+        run_id,
+        config_created,
+        run_created,
+    })
+}
+
+fn run_key(run: &CreateRunRequest) -> Result<&str, RegisterError> {
+    run.client_key
+        .as_deref()
+        .filter(|key| !key.is_empty())
+        .ok_or_else(|| RegisterError::MissingRunKey {
+            name: run.name.clone(),
+        })
+}
+
+fn fits_one_request(config: &CreateIngestionConfigRequest) -> bool {
+    config.encoded_len() <= MAX_REQUEST_BYTES
+}
+
+/// Looks first and creates then: a destination that would make a second config of the same key is
+/// never asked to. `true` if it was created here.
+async fn find_or_create_config(
+    connection: &Connection,
+    config: &CreateIngestionConfigRequest,
+) -> Result<(IngestionConfig, bool), RegisterError> {
+    const CALL: &str = "CreateIngestionConfig";
+    if let Some(found) = find_config(connection, &config.client_key).await? {
+        return Ok((found, false));
+    }
+    let request = if fits_one_request(config) {
+        config.clone()
+    } else {
+        // The flows follow, in requests that fit.
+        CreateIngestionConfigRequest {
+            asset_name: config.asset_name.clone(),
+            client_key: config.client_key.clone(),
+            organization_id: config.organization_id.clone(),
+            flows: Vec::new(),
+        }
+    };
+    let mut client = configs_client(connection);
+    match answered(CALL, connection, client.create_ingestion_config(request)).await {
+        Ok(created) => {
+            let created = created
+                .ingestion_config
+                .filter(|created| !created.ingestion_config_id.is_empty())
+                .ok_or(RegisterError::MissingField {
+                    call: CALL,
+                    field: "ingestion config id",
+                })?;
+            Ok((created, true))
+        }
+        Err(error) if already_exists(&error) => find_config(connection, &config.client_key)
+            .await?
+            .map(|found| (found, false))
+            .ok_or_else(|| RegisterError::NotListed {
+                what: "ingestion config",
+                client_key: config.client_key.clone(),
+            }),
+        Err(error) => Err(error),
+    }
+}
+
+async fn find_config(
+    connection: &Connection,
+    client_key: &str,
+) -> Result<Option<IngestionConfig>, RegisterError> {
+    const CALL: &str = "ListIngestionConfigs";
+    let mut client = configs_client(connection);
+    let mut page_token = String::new();
+    for _ in 0..MAX_PAGES {
+        let request = ListIngestionConfigsRequest {
+            page_size: PAGE_SIZE,
+            page_token,
+            filter: client_key_filter(client_key),
+        };
+        let page = answered(CALL, connection, client.list_ingestion_configs(request)).await?;
+        // Trusting the filter alone could send data to another's config.
+        let found = page
+            .ingestion_configs
+            .into_iter()
+            .find(|config| config.client_key == client_key);
+        match found {
+            Some(found) if found.ingestion_config_id.is_empty() => {
+                return Err(RegisterError::MissingField {
+                    call: CALL,
+                    field: "ingestion config id",
+                });
+            }
+            Some(found) => return Ok(Some(found)),
+            None if page.next_page_token.is_empty() => return Ok(None),
+            None => page_token = page.next_page_token,
+        }
+    }
+    Err(too_many_pages(CALL))
+}
+
+async fn check_asset(
+    connection: &Connection,
+    config: &CreateIngestionConfigRequest,
+    found: &IngestionConfig,
+) -> Result<(), RegisterError> {
+    const CALL: &str = "GetAsset";
+    let mut client =
+        AssetServiceClient::new(connection.service()).max_decoding_message_size(MAX_DECODED_BYTES);
+    let request = GetAssetRequest {
+        asset_id: found.asset_id.clone(),
+    };
+    let asset = answered(CALL, connection, client.get_asset(request))
+        .await?
+        .asset
+        .ok_or(RegisterError::MissingField {
+            call: CALL,
+            field: "asset",
+        })?;
+    if asset.name == config.asset_name {
+        return Ok(());
+    }
+    Err(RegisterError::AssetDiffers {
+        client_key: config.client_key.clone(),
+        recorded: config.asset_name.clone(),
+        destination: asset.name,
+    })
+}
+
+async fn find_or_create_run(
+    connection: &Connection,
+    run: &CreateRunRequest,
+    client_key: &str,
+) -> Result<(String, bool), RegisterError> {
+    const CALL: &str = "CreateRun";
+    if let Some(run_id) = find_run(connection, client_key).await? {
+        return Ok((run_id, false));
+    }
+    let mut client = runs_client(connection);
+    match answered(CALL, connection, client.create_run(run.clone())).await {
+        Ok(created) => created
+            .run
+            .map(|run| run.run_id)
+            .filter(|run_id| !run_id.is_empty())
+            .map(|run_id| (run_id, true))
+            .ok_or(RegisterError::MissingField {
+                call: CALL,
+                field: "run id",
+            }),
+        Err(error) if already_exists(&error) => find_run(connection, client_key)
+            .await?
+            .map(|run_id| (run_id, false))
+            .ok_or_else(|| RegisterError::NotListed {
+                what: "run",
+                client_key: client_key.to_owned(),
+            }),
+        Err(error) => Err(error),
+    }
+}
+
+async fn find_run(
+    connection: &Connection,
+    client_key: &str,
+) -> Result<Option<String>, RegisterError> {
+    const CALL: &str = "ListRuns";
+    let mut client = runs_client(connection);
+    let mut page_token = String::new();
+    for _ in 0..MAX_PAGES {
+        let request = ListRunsRequest {
+            page_size: PAGE_SIZE,
+            page_token,
+            filter: client_key_filter(client_key),
+            order_by: String::new(),
+        };
+        let page = answered(CALL, connection, client.list_runs(request)).await?;
+        let found = page
+            .runs
+            .into_iter()
+            .find(|run| run.client_key.as_deref() == Some(client_key));
+        match found {
+            Some(run) if run.run_id.is_empty() => {
+                return Err(RegisterError::MissingField {
+                    call: CALL,
+                    field: "run id",
+                });
+            }
+            Some(run) => return Ok(Some(run.run_id)),
+            None if page.next_page_token.is_empty() => return Ok(None),
+            None => page_token = page.next_page_token,
+        }
+    }
+    Err(too_many_pages(CALL))
+}
+
+pub(super) fn configs_client(connection: &Connection) -> IngestionConfigServiceClient<Authorized> {
+    IngestionConfigServiceClient::new(connection.service())
+        .max_decoding_message_size(MAX_DECODED_BYTES)
+}
+
+fn runs_client(connection: &Connection) -> RunServiceClient<Authorized> {
+    RunServiceClient::new(connection.service()).max_decoding_message_size(MAX_DECODED_BYTES)
+}
+
+/// Awaits one call, no longer than the connection's request timeout.
+pub(super) async fn answered<T>(
+    call: &'static str,
+    connection: &Connection,
+    response: impl Future<Output = Result<Response<T>, Status>>,
+) -> Result<T, RegisterError> {
+    let waited = connection.timeouts().request;
+    match timeout(waited, response).await {
+        Ok(Ok(response)) => Ok(response.into_inner()),
+        Ok(Err(status)) => Err(RegisterError::Call { call, status }),
+        Err(_) => Err(RegisterError::Timeout { call, waited }),
+    }
+}
+
+fn already_exists(error: &RegisterError) -> bool {
+    matches!(error, RegisterError::Call { status, .. } if status.code() == Code::AlreadyExists)
+}
+
+fn too_many_pages(call: &'static str) -> RegisterError {
+    RegisterError::TooMany {
+        call,
+        limit: MAX_PAGES,
+        what: "pages",
+    }
+}
+
+/// A filter expression (CEL) for one client key. The key comes from a file and may hold anything;
+/// whatever could end the string literal is escaped.
+fn client_key_filter(client_key: &str) -> String {
+    let mut filter = String::with_capacity(client_key.len() + 16);
+    filter.push_str("client_key == \"");
+    for character in client_key.chars() {
+        match character {
+            '"' | '\\' => {
+                filter.push('\\');
+                filter.push(character);
+            }
+            control if control.is_control() => {
+                // Writing to a String can't fail.
+                let _ = write!(filter, "\\u{:04x}", u32::from(control));
+            }
+            other => filter.push(other),
+        }
+    }
+    filter.push('"');
+    filter
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_client_key_can_end_the_filter_string() {
+        for (key, filter) in [
+            ("plain-1", r#"client_key == "plain-1""#),
+            (r#"a"b"#, r#"client_key == "a\"b""#),
+            (r"a\", r#"client_key == "a\\""#),
+            ("a\nb\0", r#"client_key == "a\u000ab\u0000""#),
+            (r#"" || true || ""#, r#"client_key == "\" || true || \"""#),
+            ("größe'", r#"client_key == "größe'""#),
+        ] {
+            assert_eq!(client_key_filter(key), filter);
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! Opening a connection: each way to fail has its own message.
+
+use std::time::Duration;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tonic::Status;
+use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
+
+use super::raw::{Raw, RawPing, answer};
+use super::support::{Fake, KEY, open, options, serve};
+use crate::sift::{ConnectError, ConnectErrorKind, Connection, Destination, DestinationOptions};
+
+async fn failure(options: &DestinationOptions) -> ConnectError {
+    let destination = Destination::resolve(options).unwrap();
+    let error = Connection::open(&destination).await.unwrap_err();
+    assert!(!format!("{error} {error:?}").contains(KEY));
+    error
+}
+
+#[tokio::test]
+async fn opening_pings_with_the_key_and_the_programs_name() {
+    let fake = Fake::default();
+    let address = fake.serve(None).await;
+    let connection = open(address).await;
+    assert_eq!(connection.destination_name(), format!("http://{address}"));
+    assert!(!format!("{connection:?}").contains(KEY));
+    let metadata = fake.state().metadata.clone();
+    assert_eq!(
+        metadata.get("authorization").unwrap(),
+        &format!("Bearer {KEY}")
+    );
+    let user_agent = metadata.get("user-agent").unwrap().to_str().unwrap();
+    assert!(user_agent.starts_with("sift-replay/"), "{user_agent}");
+}
+
+#[tokio::test]
+async fn without_a_key_no_authorization_is_sent() {
+    let fake = Fake::default();
+    let address = fake.serve(None).await;
+    let mut options = options(format!("http://{address}"));
+    options.api_key = None;
+    Connection::open(&Destination::resolve(&options).unwrap())
+        .await
+        .unwrap();
+    assert!(fake.state().metadata.get("authorization").is_none());
+}
+
+#[tokio::test]
+async fn a_closed_port_refuses() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let error = failure(&options(format!("http://{address}"))).await;
+    assert!(matches!(error, ConnectError::Refused { .. }), "{error:?}");
+    assert_eq!(error.kind(), ConnectErrorKind::Unreachable);
+}
+
+#[tokio::test]
+async fn a_name_without_address_is_told_so() {
+    // A label of 64 characters: no resolver needs the network to refuse it.
+    let host = format!("{}.invalid", "a".repeat(64));
+    let error = failure(&options(format!("https://{host}"))).await;
+    assert!(
+        matches!(error, ConnectError::Unresolved { .. }),
+        "{error:?}"
+    );
+    assert!(error.to_string().contains(&host), "{error}");
+}
+
+#[tokio::test]
+async fn a_peer_that_says_nothing_is_given_up_in_time() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut options = options(format!("http://{address}"));
+    options.timeouts.connect = Duration::from_millis(200);
+    let error = failure(&options).await;
+    assert!(
+        matches!(error, ConnectError::Unreachable { .. }),
+        "{error:?}"
+    );
+    assert!(error.to_string().contains("0.2 s"), "{error}");
+    drop(listener);
+}
+
+#[tokio::test]
+async fn a_peer_without_http2_is_no_grpc_server() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut buffer = [0; 24];
+            socket.read_exact(&mut buffer).await.unwrap();
+            let answer = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n";
+            socket.write_all(answer).await.unwrap();
+            // Until the client hangs up.
+            let _ = socket.read_to_end(&mut Vec::new()).await;
+        }
+    });
+    let error = failure(&options(format!("http://{address}"))).await;
+    assert!(matches!(error, ConnectError::NotGrpc { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_grpc_server_without_ping_is_not_sift() {
+    use sift_rs::assets::v1::asset_service_server::AssetServiceServer;
+    let other = AssetServiceServer::new(Fake::default());
+    let address = serve(Server::builder().add_service(other)).await;
+    let error = failure(&options(format!("http://{address}"))).await;
+    assert!(
+        matches!(error, ConnectError::PingUnimplemented { .. }),
+        "{error:?}"
+    );
+    assert_eq!(error.kind(), ConnectErrorKind::Unreachable);
+}
+
+#[tokio::test]
+async fn a_web_servers_answer_is_told_from_a_grpc_servers() {
+    for (status, body, kind) in [
+        (
+            200,
+            &b"<html>welcome</html>"[..],
+            ConnectErrorKind::Unreachable,
+        ),
+        (200, b"", ConnectErrorKind::Unreachable),
+        (400, b"", ConnectErrorKind::Unreachable),
+        (404, b"", ConnectErrorKind::Unreachable),
+        (401, b"", ConnectErrorKind::CredentialsRefused),
+    ] {
+        let raw = RawPing(Raw::new(move || answer(status, &[], body, &[])));
+        let address = serve(Server::builder().add_service(raw)).await;
+        let error = failure(&options(format!("http://{address}"))).await;
+        assert_eq!(error.kind(), kind, "{error}");
+        if status == 200 || status == 400 {
+            assert!(matches!(error, ConnectError::NotGrpc { .. }), "{error:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn malformed_status_details_do_not_break_the_client() {
+    let headers = [("grpc-status", "16"), ("grpc-status-details-bin", "!!!")];
+    let raw = RawPing(Raw::new(move || answer(200, &headers, b"", &[])));
+    let address = serve(Server::builder().add_service(raw)).await;
+    let error = failure(&options(format!("http://{address}"))).await;
+    assert!(
+        matches!(error, ConnectError::Unauthenticated { .. }),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_ill_servers_internal_error_is_not_taken_for_a_wrong_endpoint() {
+    let fake = Fake::default();
+    let address = fake.serve(None).await;
+    fake.state().ping = Some(Status::internal("database is down"));
+    let error = failure(&options(format!("http://{address}"))).await;
+    assert!(
+        matches!(error, ConnectError::PingFailed { .. }),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn refused_credentials_are_told_apart_from_an_ill_server() {
+    let fake = Fake::default();
+    let address = fake.serve(None).await;
+    for (status, kind, text) in [
+        (
+            Status::unauthenticated("bad\u{1b}[31m key"),
+            ConnectErrorKind::CredentialsRefused,
+            "does not accept the API key",
+        ),
+        (
+            Status::permission_denied("no"),
+            ConnectErrorKind::CredentialsRefused,
+            "denies it access",
+        ),
+        (
+            Status::unavailable("down"),
+            ConnectErrorKind::Unreachable,
+            "try again later",
+        ),
+    ] {
+        fake.state().ping = Some(status);
+        let error = failure(&options(format!("http://{address}"))).await;
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(error.to_string().contains(text), "{error}");
+        assert!(
+            !error.to_string().contains('\u{1b}'),
+            "control characters stay out"
+        );
+    }
+}
+
+/// A certificate authority with a server's and a client's certificate, as PEM.
+struct Authority {
+    ca: String,
+    server: (String, String),
+    client: (String, String),
+}
+
+impl Authority {
+    fn new() -> Authority {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let leaf = |name: &str| {
+            let key = KeyPair::generate().unwrap();
+            let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+            let cert = params.signed_by(&key, &issuer).unwrap();
+            (cert.pem(), key.serialize_pem())
+        };
+        Authority {
+            server: leaf("localhost"),
+            client: leaf("rover"),
+            ca: issuer.pem(),
+        }
+    }
+
+    fn server_tls(&self) -> ServerTlsConfig {
+        ServerTlsConfig::new().identity(Identity::from_pem(&self.server.0, &self.server.1))
+    }
+}
+
+#[tokio::test]
+async fn a_private_authority_is_trusted_when_given_and_only_then() {
+    let authority = Authority::new();
+    let directory = tempfile::tempdir().unwrap();
+    let ca = directory.path().join("ca.pem");
+    std::fs::write(&ca, &authority.ca).unwrap();
+    let fake = Fake::default();
+    let port = fake.serve(Some(authority.server_tls())).await.port();
+
+    let mut options = options(format!("https://localhost:{port}"));
+    let error = failure(&options).await;
+    assert!(
+        matches!(error, ConnectError::TlsHandshake { .. }),
+        "{error:?}"
+    );
+    assert!(error.to_string().contains("--ca-cert"), "{error}");
+
+    options.ca_cert = Some(ca);
+    let connection = Connection::open(&Destination::resolve(&options).unwrap())
+        .await
+        .unwrap();
+    assert_eq!(
+        connection.destination_name(),
+        format!("https://localhost:{port}")
+    );
+
+    // The certificate is localhost's, not the address's.
+    options.uri = Some(format!("https://127.0.0.1:{port}"));
+    let error = failure(&options).await;
+    assert!(
+        matches!(error, ConnectError::TlsHandshake { .. }),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_client_certificate_is_shown_to_a_server_that_asks() {
+    let authority = Authority::new();
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let tls = authority
+        .server_tls()
+        .client_ca_root(Certificate::from_pem(&authority.ca));
+    let port = Fake::default().serve(Some(tls)).await.port();
+
+    let mut options = options(format!("https://localhost:{port}"));
+    options.ca_cert = Some(write("ca.pem", &authority.ca));
+    let error = failure(&options).await;
+    assert_eq!(error.kind(), ConnectErrorKind::Unreachable, "{error:?}");
+
+    options.client_cert = Some(write("client.pem", &authority.client.0));
+    options.client_key = Some(write("client.key", &authority.client.1));
+    Connection::open(&Destination::resolve(&options).unwrap())
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn https_to_a_plain_text_server_is_a_tls_failure() {
+    let port = Fake::default().serve(None).await.port();
+    let error = failure(&options(format!("https://127.0.0.1:{port}"))).await;
+    assert!(
+        matches!(error, ConnectError::TlsHandshake { .. }),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn plain_text_to_a_tls_server_is_no_grpc() {
+    let tls = Authority::new().server_tls();
+    let port = Fake::default().serve(Some(tls)).await.port();
+    let error = failure(&options(format!("http://127.0.0.1:{port}"))).await;
+    assert!(matches!(error, ConnectError::NotGrpc { .. }), "{error:?}");
+    assert!(error.to_string().contains("https"), "{error}");
+}
