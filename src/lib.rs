@@ -4,6 +4,8 @@
 pub mod catalog;
 pub mod format;
 pub mod record;
+#[cfg(feature = "replay")]
+pub mod replay;
 pub mod segment;
 #[cfg(feature = "replay")]
 pub mod sift;

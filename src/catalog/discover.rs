@@ -85,8 +85,9 @@ pub fn discover(paths: &[PathBuf]) -> Result<Vec<Found>, DiscoverError> {
                     found.push(Found { kind: kind_of(entry.path()), path: entry.into_path() });
                 }
                 Ok(entry) if entry.depth() == 0 => {}
-                Ok(entry) => found
-                    .push(Found { path: entry.into_path(), kind: FileKind::Foreign(ForeignReason::NotAFile) }),
+                Ok(entry) => {
+                    found.push(Found { path: entry.into_path(), kind: FileKind::Foreign(ForeignReason::NotAFile) })
+                }
                 Err(error) => found.push(Found {
                     path: error.path().unwrap_or(path).to_owned(),
                     kind: FileKind::Unreadable(error.io_error().map_or_else(|| error.to_string(), ToString::to_string)),

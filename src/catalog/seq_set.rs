@@ -61,7 +61,9 @@ impl SeqSet {
         self.len += new.iter().map(|part| part.end - part.start).sum::<u64>();
         let mut merged = range;
         // Whatever touches the range becomes one with it.
-        while let Some((&start, &end)) = self.ranges.range(..=merged.end).next_back().filter(|&(_, &end)| end >= merged.start) {
+        while let Some((&start, &end)) =
+            self.ranges.range(..=merged.end).next_back().filter(|&(_, &end)| end >= merged.start)
+        {
             self.ranges.remove(&start);
             merged = merged.start.min(start)..merged.end.max(end);
         }

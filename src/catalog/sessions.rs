@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::discover::{FileKind, ForeignReason, Found};
 use crate::format::{FlowConfig, IngestionConfig, Run, Seal, SegmentHeader, segment_index};
-use crate::segment::{Event, SegmentError, SegmentName, SegmentReader};
+use crate::segment::{SegmentError, SegmentName, SegmentReader};
 
 /// One segment file.
 #[derive(Debug, Clone)]
@@ -142,12 +142,8 @@ fn open(path: &Path) -> Result<Opened, SegmentError> {
     let mut reader = SegmentReader::open(path)?;
     let identity = reader.identity().clone();
     let mut id = identity.segment_id;
-    while id.is_none() {
-        // Any sound frame tells.
-        if !matches!(reader.next_event()?, Some(Event::Damage(_))) {
-            id = reader.segment_id();
-            break;
-        }
+    // Any sound frame tells.
+    while id.is_none() && reader.next_event()?.is_some() {
         id = reader.segment_id();
     }
     let file = SegmentFile {

@@ -30,7 +30,8 @@ pub use limits::{
 };
 pub use message::{
     Abandoned, AddedFlows, BitFieldElement, ChannelConfig, ClockStep, Confirmed, Dropped, EnumType, FORMAT_VERSION,
-    FlowConfig, IndexEntry, IngestionConfig, Mark, MarkMessage, Run, Seal, SealFlow, SegmentHeader, segment_id, segment_index,
+    FlowConfig, IndexEntry, IngestionConfig, Mark, MarkMessage, Run, Seal, SealFlow, SegmentHeader, segment_id,
+    segment_index,
 };
 pub use pbfs::{PBFS_HEADER_BYTES, PbfsChunk, PbfsScanner, PbfsStep};
 pub(crate) use record::field;

@@ -37,10 +37,7 @@ impl ApiKey {
         } else {
             return Ok(ApiKey(key.to_owned()));
         };
-        Err(ConnectError::InvalidKey {
-            origin: origin.into(),
-            problem,
-        })
+        Err(ConnectError::InvalidKey { origin: origin.into(), problem })
     }
 
     /// Reads the key from a file that holds nothing else.
@@ -52,10 +49,8 @@ impl ApiKey {
     pub fn from_file(path: &Path) -> Result<ApiKey, ConnectError> {
         let origin = path.display().to_string();
         let bytes = read_bounded("API key file", path, 2 * MAX_KEY_BYTES)?;
-        let text = String::from_utf8(bytes).map_err(|_| ConnectError::InvalidKey {
-            origin: origin.clone(),
-            problem: "it is not text",
-        })?;
+        let text = String::from_utf8(bytes)
+            .map_err(|_| ConnectError::InvalidKey { origin: origin.clone(), problem: "it is not text" })?;
         ApiKey::new(&text, origin)
     }
 
@@ -87,18 +82,12 @@ mod tests {
     #[test]
     fn no_formatting_shows_the_key() {
         let key = ApiKey::new("s3cret-key", "test").unwrap();
-        for shown in [
-            format!("{key:?}"),
-            format!("{key:#?}"),
-            format!("{key}"),
-            format!("{:?}", key.authorization().unwrap()),
-        ] {
+        for shown in
+            [format!("{key:?}"), format!("{key:#?}"), format!("{key}"), format!("{:?}", key.authorization().unwrap())]
+        {
             assert!(!shown.contains("s3cret"), "{shown}");
         }
-        assert_eq!(
-            key.authorization().unwrap().as_bytes(),
-            b"Bearer s3cret-key"
-        );
+        assert_eq!(key.authorization().unwrap().as_bytes(), b"Bearer s3cret-key");
     }
 
     #[test]
@@ -116,10 +105,7 @@ mod tests {
             let message = ApiKey::new(text, "SIFT_API_KEY").unwrap_err().to_string();
             assert!(message.contains(problem), "{message}");
             assert!(message.contains("SIFT_API_KEY"), "{message}");
-            assert!(
-                text.trim().is_empty() || !message.contains(text.trim()),
-                "{message}"
-            );
+            assert!(text.trim().is_empty() || !message.contains(text.trim()), "{message}");
         }
     }
 
@@ -131,16 +117,10 @@ mod tests {
         assert_eq!(ApiKey::from_file(&path).unwrap(), ApiKey("abc123".into()));
 
         std::fs::write(&path, vec![b'k'; 100_000]).unwrap();
-        assert!(matches!(
-            ApiKey::from_file(&path),
-            Err(ConnectError::InvalidFile { .. })
-        ));
+        assert!(matches!(ApiKey::from_file(&path), Err(ConnectError::InvalidFile { .. })));
 
         std::fs::write(&path, [0xff, 0xfe, 0x41]).unwrap();
-        assert!(matches!(
-            ApiKey::from_file(&path),
-            Err(ConnectError::InvalidKey { .. })
-        ));
+        assert!(matches!(ApiKey::from_file(&path), Err(ConnectError::InvalidKey { .. })));
 
         let missing = directory.path().join("none");
         let message = ApiKey::from_file(&missing).unwrap_err().to_string();

@@ -26,9 +26,9 @@ pub enum Fault {
 pub fn classify(status: &Status) -> Fault {
     match status.code() {
         // Only a rate limit says when to come back; a message too large has the same code without it.
-        Code::ResourceExhausted if rate_limit::is_rate_limited(status) => Fault::Transient {
-            retry_after: rate_limit::retry_delay(status),
-        },
+        Code::ResourceExhausted if rate_limit::is_rate_limited(status) => {
+            Fault::Transient { retry_after: rate_limit::retry_delay(status) }
+        }
         Code::InvalidArgument
         | Code::NotFound
         | Code::AlreadyExists
@@ -109,9 +109,7 @@ mod tests {
     fn a_rate_limit_is_transient_and_its_delay_is_honoured() {
         assert_eq!(
             classify(&retry_info(Code::ResourceExhausted, 7)),
-            Fault::Transient {
-                retry_after: Some(Duration::from_secs(7))
-            }
+            Fault::Transient { retry_after: Some(Duration::from_secs(7)) }
         );
     }
 
@@ -122,11 +120,7 @@ mod tests {
 
     #[test]
     fn garbage_in_the_details_is_no_retry_info() {
-        let status = Status::with_details(
-            Code::ResourceExhausted,
-            "message too large",
-            Bytes::from_static(&[0xff; 9]),
-        );
+        let status = Status::with_details(Code::ResourceExhausted, "message too large", Bytes::from_static(&[0xff; 9]));
         assert_eq!(classify(&status), Fault::Data);
     }
 

@@ -113,9 +113,7 @@ pub enum ConnectError {
         detail: String,
     },
     /// The host's name has no address.
-    #[error(
-        "can't find the address of {host:?} ({name}): {detail}; check the spelling and the network"
-    )]
+    #[error("can't find the address of {host:?} ({name}): {detail}; check the spelling and the network")]
     Unresolved {
         /// The destination.
         name: String,
@@ -125,9 +123,7 @@ pub enum ConnectError {
         detail: String,
     },
     /// The host answers that nothing listens there.
-    #[error(
-        "{name} refuses connections: nothing listens on that port, or a firewall is in between"
-    )]
+    #[error("{name} refuses connections: nothing listens on that port, or a firewall is in between")]
     Refused {
         /// The destination.
         name: String,
@@ -176,9 +172,7 @@ pub enum ConnectError {
         detail: String,
     },
     /// The server does not accept the key.
-    #[error(
-        "{name} does not accept the API key ({detail}): check that it is this organization's and not expired"
-    )]
+    #[error("{name} does not accept the API key ({detail}): check that it is this organization's and not expired")]
     Unauthenticated {
         /// The destination.
         name: String,
@@ -246,9 +240,5 @@ impl ConnectError {
 }
 
 fn listed(names: &[String]) -> String {
-    if names.is_empty() {
-        "none".to_owned()
-    } else {
-        names.join(", ")
-    }
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }

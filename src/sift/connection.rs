@@ -47,14 +47,9 @@ impl Connection {
         let late = |doing| ConnectError::Unreachable {
             name: name.to_owned(),
             doing,
-            detail: format!(
-                "no answer within {} s",
-                destination.timeouts.connect.as_secs_f64()
-            ),
+            detail: format!("no answer within {} s", destination.timeouts.connect.as_secs_f64()),
         };
-        timeout_at(deadline, resolve(destination))
-            .await
-            .map_err(|_| late("looking up its address"))??;
+        timeout_at(deadline, resolve(destination)).await.map_err(|_| late("looking up its address"))??;
         let endpoint = endpoint(destination)?;
         let channel = timeout_at(deadline, endpoint.connect())
             .await
@@ -62,16 +57,11 @@ impl Connection {
             .map_err(|error| connect_failed(destination, &error))?;
         let connection = Connection {
             channel,
-            authorization: destination
-                .api_key
-                .as_ref()
-                .and_then(|key| key.authorization()),
+            authorization: destination.api_key.as_ref().and_then(|key| key.authorization()),
             name: name.to_owned(),
             timeouts: destination.timeouts,
         };
-        timeout_at(deadline, connection.ping())
-            .await
-            .map_err(|_| late("waiting for the answer to a gRPC ping"))??;
+        timeout_at(deadline, connection.ping()).await.map_err(|_| late("waiting for the answer to a gRPC ping"))??;
         tracing::debug!(destination = name, "connected");
         Ok(connection)
     }
@@ -101,19 +91,13 @@ impl Connection {
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection")
-            .field("name", &self.name)
-            .field("timeouts", &self.timeouts)
-            .finish_non_exhaustive()
+        f.debug_struct("Connection").field("name", &self.name).field("timeouts", &self.timeouts).finish_non_exhaustive()
     }
 }
 
 fn endpoint(destination: &Destination) -> Result<Endpoint, ConnectError> {
     let name = destination.name();
-    let malformed = |_| ConnectError::InvalidUri {
-        uri: name.to_owned(),
-        problem: "its host or port is malformed",
-    };
+    let malformed = |_| ConnectError::InvalidUri { uri: name.to_owned(), problem: "its host or port is malformed" };
     // HTTP/2 windows are left alone: those that limit an upload are the server's.
     let endpoint = Endpoint::from_shared(name.to_owned())
         .map_err(malformed)?
@@ -139,16 +123,10 @@ fn endpoint(destination: &Destination) -> Result<Endpoint, ConnectError> {
         .clone()
         .tls_config(tls.clone().with_enabled_roots())
         .or_else(|error| {
-            tracing::debug!(
-                error = chain(&error),
-                "no system certificates; using the bundled ones"
-            );
+            tracing::debug!(error = chain(&error), "no system certificates; using the bundled ones");
             endpoint.tls_config(tls.with_webpki_roots())
         })
-        .map_err(|error| ConnectError::TlsSetup {
-            name: name.to_owned(),
-            detail: chain(&error),
-        })
+        .map_err(|error| ConnectError::TlsSetup { name: name.to_owned(), detail: chain(&error) })
 }
 
 /// Looks the host up ahead of the connection, only to tell this failure from the others.
@@ -159,9 +137,8 @@ async fn resolve(destination: &Destination) -> Result<(), ConnectError> {
         host: host.to_owned(),
         detail,
     };
-    let mut addresses = lookup_host((host, destination.address.port))
-        .await
-        .map_err(|error| unresolved(error.to_string()))?;
+    let mut addresses =
+        lookup_host((host, destination.address.port)).await.map_err(|error| unresolved(error.to_string()))?;
     match addresses.next() {
         Some(_) => Ok(()),
         None => Err(unresolved("it has none".to_owned())),
@@ -180,17 +157,9 @@ fn connect_failed(destination: &Destination, error: &tonic::transport::Error) ->
             | io::ErrorKind::NetworkDown
             | io::ErrorKind::AddrNotAvailable
             | io::ErrorKind::PermissionDenied,
-        ) => ConnectError::Unreachable {
-            name,
-            doing: "connecting",
-            detail,
-        },
+        ) => ConnectError::Unreachable { name, doing: "connecting", detail },
         _ if destination.address.tls => ConnectError::TlsHandshake { name, detail },
-        _ => ConnectError::Unreachable {
-            name,
-            doing: "connecting",
-            detail,
-        },
+        _ => ConnectError::Unreachable { name, doing: "connecting", detail },
     }
 }
 
@@ -215,9 +184,7 @@ fn ping_failed(name: String, status: &Status) -> ConnectError {
         Code::Unauthenticated => ConnectError::Unauthenticated { name, detail },
         Code::PermissionDenied => ConnectError::PermissionDenied { name, detail },
         Code::Unimplemented => ConnectError::PingUnimplemented { name, detail },
-        Code::Unknown | Code::Internal if not_grpc(status) => {
-            ConnectError::NotGrpc { name, detail }
-        }
+        Code::Unknown | Code::Internal if not_grpc(status) => ConnectError::NotGrpc { name, detail },
         _ => ConnectError::PingFailed { name, detail },
     }
 }
@@ -225,7 +192,5 @@ fn ping_failed(name: String, status: &Status) -> ConnectError {
 /// Whether tonic made this status of an answer that isn't gRPC's. It leaves no other trace than its
 /// words; if they change, the error is only less exact.
 fn not_grpc(status: &Status) -> bool {
-    ["grpc-status", "protocol error"]
-        .iter()
-        .any(|words| status.message().contains(words))
+    ["grpc-status", "protocol error"].iter().any(|words| status.message().contains(words))
 }

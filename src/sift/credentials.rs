@@ -25,11 +25,7 @@ pub struct Timeouts {
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Timeouts {
-            connect: Duration::from_secs(10),
-            request: Duration::from_secs(30),
-            stall: Duration::from_secs(60),
-        }
+        Timeouts { connect: Duration::from_secs(10), request: Duration::from_secs(30), stall: Duration::from_secs(60) }
     }
 }
 
@@ -115,13 +111,7 @@ impl Destination {
             return Err(ConnectError::MissingKey { name });
         }
         let tls = tls_files(options, address.tls)?;
-        Ok(Destination {
-            address,
-            api_key,
-            tls,
-            timeouts: options.timeouts,
-            name,
-        })
+        Ok(Destination { address, api_key, tls, timeouts: options.timeouts, name })
     }
 
     /// `scheme://host:port`: the same for the same destination, however it was spelled, and without
@@ -160,31 +150,25 @@ fn profile(options: &DestinationOptions) -> Result<Option<Profile>, ConnectError
             problem: "a profile was asked for, but this user has no configuration directory",
         }),
         (None, None, Some(path)) if path.exists() => Profile::load(&path, None).map(Some),
-        (None, None, path) => Err(ConnectError::NoDestination {
-            profile_file: path.unwrap_or_else(|| PathBuf::from("sift.toml")),
-        }),
+        (None, None, path) => {
+            Err(ConnectError::NoDestination { profile_file: path.unwrap_or_else(|| PathBuf::from("sift.toml")) })
+        }
     }
 }
 
 fn tls_files(options: &DestinationOptions, tls: bool) -> Result<TlsFiles, ConnectError> {
-    let asked =
-        options.ca_cert.is_some() || options.client_cert.is_some() || options.client_key.is_some();
+    let asked = options.ca_cert.is_some() || options.client_cert.is_some() || options.client_key.is_some();
     if asked && !tls {
         return Err(ConnectError::InvalidOptions {
             problem: "certificates were given, but the URI is plain http; use https",
         });
     }
-    let ca_cert = options
-        .ca_cert
-        .as_deref()
-        .map(|path| pem("CA certificate", path, "CERTIFICATE-----"))
-        .transpose()?;
+    let ca_cert = options.ca_cert.as_deref().map(|path| pem("CA certificate", path, "CERTIFICATE-----")).transpose()?;
     let identity = match (&options.client_cert, &options.client_key) {
         (None, None) => None,
-        (Some(cert), Some(key)) => Some((
-            pem("client certificate", cert, "CERTIFICATE-----")?,
-            pem("client key", key, "PRIVATE KEY-----")?,
-        )),
+        (Some(cert), Some(key)) => {
+            Some((pem("client certificate", cert, "CERTIFICATE-----")?, pem("client key", key, "PRIVATE KEY-----")?))
+        }
         _ => {
             return Err(ConnectError::InvalidOptions {
                 problem: "a client certificate and its key go together; one of them is missing",

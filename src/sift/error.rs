@@ -119,9 +119,7 @@ impl RegisterError {
             RegisterError::Timeout { .. } | RegisterError::FlowNotListed { .. } => {
                 Fault::Transient { retry_after: None }
             }
-            RegisterError::MissingField { .. } | RegisterError::TooMany { .. } => {
-                Fault::Destination
-            }
+            RegisterError::MissingField { .. } | RegisterError::TooMany { .. } => Fault::Destination,
             RegisterError::MissingIdentity { .. }
             | RegisterError::MissingRunKey { .. }
             | RegisterError::NotListed { .. }
@@ -139,17 +137,13 @@ pub enum SendError {
     #[error("the destination refused the stream: {}", Shown(.0))]
     Refused(Status),
     /// Something in between answered, not the gRPC server.
-    #[error(
-        "HTTP status {status} instead of a gRPC answer: a proxy or load balancer answered for the destination"
-    )]
+    #[error("HTTP status {status} instead of a gRPC answer: a proxy or load balancer answered for the destination")]
     HttpStatus {
         /// The HTTP status code.
         status: u16,
     },
     /// The answer ended without a gRPC status.
-    #[error(
-        "the answer ended without a gRPC status: it was cut off on the way; nothing is acknowledged"
-    )]
+    #[error("the answer ended without a gRPC status: it was cut off on the way; nothing is acknowledged")]
     NoStatus,
     /// Status OK without the message that the method returns.
     #[error("the destination answered OK without its response message; nothing is acknowledged")]

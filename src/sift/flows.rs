@@ -79,33 +79,24 @@ pub enum Difference {
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Difference::ChannelCount {
-                recorded,
-                destination,
-            } => write!(f, "{recorded} channels recorded, {destination} there"),
-            Difference::ChannelOrder {
-                position,
-                destination,
-            } => write!(
-                f,
-                "position {position} belongs to channel {destination:?} there"
-            ),
-            Difference::DataType {
-                recorded,
-                destination,
-            } => write!(f, "type {recorded} recorded, {destination} there"),
-            Difference::Unit {
-                recorded,
-                destination,
-            } => write!(f, "unit {recorded:?} recorded, {destination:?} there"),
-            Difference::EnumTypes {
-                recorded,
-                destination,
-            } => write!(f, "enum [{recorded}] recorded, [{destination}] there"),
-            Difference::BitFields {
-                recorded,
-                destination,
-            } => write!(f, "bit field [{recorded}] recorded, [{destination}] there"),
+            Difference::ChannelCount { recorded, destination } => {
+                write!(f, "{recorded} channels recorded, {destination} there")
+            }
+            Difference::ChannelOrder { position, destination } => {
+                write!(f, "position {position} belongs to channel {destination:?} there")
+            }
+            Difference::DataType { recorded, destination } => {
+                write!(f, "type {recorded} recorded, {destination} there")
+            }
+            Difference::Unit { recorded, destination } => {
+                write!(f, "unit {recorded:?} recorded, {destination:?} there")
+            }
+            Difference::EnumTypes { recorded, destination } => {
+                write!(f, "enum [{recorded}] recorded, [{destination}] there")
+            }
+            Difference::BitFields { recorded, destination } => {
+                write!(f, "bit field [{recorded}] recorded, [{destination}] there")
+            }
         }
     }
 }
@@ -161,34 +152,17 @@ async fn list_flows(
             page_token,
             filter: String::new(),
         };
-        let page = answered(
-            CALL,
-            connection,
-            client.list_ingestion_config_flows(request),
-        )
-        .await?;
-        found.extend(
-            page.flows
-                .into_iter()
-                .filter(|flow| names.contains(flow.name.as_str())),
-        );
+        let page = answered(CALL, connection, client.list_ingestion_config_flows(request)).await?;
+        found.extend(page.flows.into_iter().filter(|flow| names.contains(flow.name.as_str())));
         if found.len() > MAX_FLOWS {
-            return Err(RegisterError::TooMany {
-                call: CALL,
-                limit: MAX_FLOWS,
-                what: "flows",
-            });
+            return Err(RegisterError::TooMany { call: CALL, limit: MAX_FLOWS, what: "flows" });
         }
         if page.next_page_token.is_empty() {
             return Ok(found);
         }
         page_token = page.next_page_token;
     }
-    Err(RegisterError::TooMany {
-        call: CALL,
-        limit: MAX_PAGES,
-        what: "pages",
-    })
+    Err(RegisterError::TooMany { call: CALL, limit: MAX_PAGES, what: "pages" })
 }
 
 #[derive(PartialEq)]
@@ -205,15 +179,8 @@ async fn create_flows(
 ) -> Result<Created, RegisterError> {
     let mut client = configs_client(connection);
     for flows in batches(flows) {
-        let request = CreateIngestionConfigFlowsRequest {
-            ingestion_config_id: ingestion_config_id.to_owned(),
-            flows,
-        };
-        let created = answered(
-            "CreateIngestionConfigFlows",
-            connection,
-            client.create_ingestion_config_flows(request),
-        );
+        let request = CreateIngestionConfigFlowsRequest { ingestion_config_id: ingestion_config_id.to_owned(), flows };
+        let created = answered("CreateIngestionConfigFlows", connection, client.create_ingestion_config_flows(request));
         match created.await {
             Ok(_) => {}
             Err(RegisterError::Call { status, .. }) if status.code() == Code::AlreadyExists => {
@@ -232,8 +199,7 @@ fn batches(flows: Vec<FlowConfig>) -> Vec<Vec<FlowConfig>> {
     let mut bytes = 0_usize;
     for flow in flows {
         let length = flow.encoded_len();
-        let full = batch.len() >= MAX_FLOWS_PER_REQUEST
-            || bytes.saturating_add(length) > MAX_REQUEST_BYTES;
+        let full = batch.len() >= MAX_FLOWS_PER_REQUEST || bytes.saturating_add(length) > MAX_REQUEST_BYTES;
         if full && !batch.is_empty() {
             batches.push(std::mem::take(&mut batch));
             bytes = 0;
@@ -248,10 +214,7 @@ fn batches(flows: Vec<FlowConfig>) -> Vec<Vec<FlowConfig>> {
 }
 
 /// Those of the recorded flows that are not present at all.
-fn missing_flows(
-    recorded: &[FlowConfig],
-    present: &[FlowConfig],
-) -> Result<Vec<FlowConfig>, RegisterError> {
+fn missing_flows(recorded: &[FlowConfig], present: &[FlowConfig]) -> Result<Vec<FlowConfig>, RegisterError> {
     let mut by_name: HashMap<&str, Vec<&FlowConfig>> = HashMap::new();
     for flow in present {
         by_name.entry(&flow.name).or_default().push(flow);
@@ -259,9 +222,7 @@ fn missing_flows(
     let mut missing = Vec::new();
     for flow in recorded {
         // A server may hold several flows of one name; to be equal to one of them is enough.
-        let candidates = by_name
-            .get(flow.name.as_str())
-            .map_or(&[][..], Vec::as_slice);
+        let candidates = by_name.get(flow.name.as_str()).map_or(&[][..], Vec::as_slice);
         let mut first_difference = None;
         let equal = candidates.iter().any(|candidate| {
             let difference = compare(flow, candidate);
@@ -275,11 +236,7 @@ fn missing_flows(
             _ if equal => {}
             None => missing.push(flow.clone()),
             Some((channel, difference)) => {
-                return Err(RegisterError::FlowDiffers {
-                    flow: flow.name.clone(),
-                    channel,
-                    difference,
-                });
+                return Err(RegisterError::FlowDiffers { flow: flow.name.clone(), channel, difference });
             }
         }
     }
@@ -303,25 +260,15 @@ fn compare(recorded: &FlowConfig, present: &FlowConfig) -> Option<(Option<String
     if recorded.channels.len() != present.channels.len() {
         return Some((
             None,
-            Difference::ChannelCount {
-                recorded: recorded.channels.len(),
-                destination: present.channels.len(),
-            },
+            Difference::ChannelCount { recorded: recorded.channels.len(), destination: present.channels.len() },
         ));
     }
     None
 }
 
-fn compare_channels(
-    index: usize,
-    ours: &ChannelConfig,
-    theirs: &ChannelConfig,
-) -> Option<Difference> {
+fn compare_channels(index: usize, ours: &ChannelConfig, theirs: &ChannelConfig) -> Option<Difference> {
     if ours.name != theirs.name {
-        return Some(Difference::ChannelOrder {
-            position: index + 1,
-            destination: theirs.name.clone(),
-        });
+        return Some(Difference::ChannelOrder { position: index + 1, destination: theirs.name.clone() });
     }
     if ours.data_type != theirs.data_type {
         return Some(Difference::DataType {
@@ -330,33 +277,22 @@ fn compare_channels(
         });
     }
     if ours.unit != theirs.unit {
-        return Some(Difference::Unit {
-            recorded: ours.unit.clone(),
-            destination: theirs.unit.clone(),
-        });
+        return Some(Difference::Unit { recorded: ours.unit.clone(), destination: theirs.unit.clone() });
     }
     if ours.enum_types != theirs.enum_types {
-        return Some(Difference::EnumTypes {
-            recorded: enums(ours),
-            destination: enums(theirs),
-        });
+        return Some(Difference::EnumTypes { recorded: enums(ours), destination: enums(theirs) });
     }
     if ours.bit_field_elements != theirs.bit_field_elements {
-        return Some(Difference::BitFields {
-            recorded: bits(ours),
-            destination: bits(theirs),
-        });
+        return Some(Difference::BitFields { recorded: bits(ours), destination: bits(theirs) });
     }
     None
 }
 
 fn type_name(data_type: i32) -> String {
     match ChannelDataType::try_from(data_type) {
-        Ok(known) => known
-            .as_str_name()
-            .trim_start_matches("CHANNEL_DATA_TYPE_")
-            .to_ascii_lowercase()
-            .replace("int_", "int"),
+        Ok(known) => {
+            known.as_str_name().trim_start_matches("CHANNEL_DATA_TYPE_").to_ascii_lowercase().replace("int_", "int")
+        }
         Err(_) => format!("number {data_type}"),
     }
 }
@@ -369,12 +305,12 @@ fn enums(channel: &ChannelConfig) -> String {
 }
 
 fn bits(channel: &ChannelConfig) -> String {
-    listed(channel.bit_field_elements.iter().map(|element| {
-        format!(
-            "{:?} = {} bits at {}",
-            element.name, element.bit_count, element.index
-        )
-    }))
+    listed(
+        channel
+            .bit_field_elements
+            .iter()
+            .map(|element| format!("{:?} = {} bits at {}", element.name, element.bit_count, element.index)),
+    )
 }
 
 /// Enough of a list to see the difference, however long it is.

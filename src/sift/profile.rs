@@ -60,19 +60,13 @@ impl Profile {
         };
         Ok(Profile {
             uri: lookup(path, table, &URI_KEYS)?.map(str::to_owned),
-            api_key: lookup(path, table, &API_KEY_KEYS)?
-                .map(|key| ApiKey::new(key, origin))
-                .transpose()?,
+            api_key: lookup(path, table, &API_KEY_KEYS)?.map(|key| ApiKey::new(key, origin)).transpose()?,
         })
     }
 }
 
 /// The first of `keys` that the table sets to something.
-fn lookup<'a>(
-    path: &Path,
-    table: &'a Table,
-    keys: &[&str],
-) -> Result<Option<&'a str>, ConnectError> {
+fn lookup<'a>(path: &Path, table: &'a Table, keys: &[&str]) -> Result<Option<&'a str>, ConnectError> {
     for key in keys {
         match table.get(*key) {
             None => {}
@@ -85,35 +79,18 @@ fn lookup<'a>(
 }
 
 fn names(file: &Table) -> Vec<String> {
-    file.iter()
-        .filter(|(_, value)| value.is_table())
-        .map(|(name, _)| name.clone())
-        .collect()
+    file.iter().filter(|(_, value)| value.is_table()).map(|(name, _)| name.clone()).collect()
 }
 
 fn invalid(path: &Path, problem: impl Into<String>) -> ConnectError {
-    ConnectError::InvalidFile {
-        what: "profile file",
-        path: path.to_owned(),
-        problem: problem.into(),
-    }
+    ConnectError::InvalidFile { what: "profile file", path: path.to_owned(), problem: problem.into() }
 }
 
 /// Reads a whole file that must not be larger than `limit` bytes.
-pub(super) fn read_bounded(
-    what: &'static str,
-    path: &Path,
-    limit: usize,
-) -> Result<Vec<u8>, ConnectError> {
-    let failed = |source| ConnectError::ReadFile {
-        what,
-        path: path.to_owned(),
-        source,
-    };
+pub(super) fn read_bounded(what: &'static str, path: &Path, limit: usize) -> Result<Vec<u8>, ConnectError> {
+    let failed = |source| ConnectError::ReadFile { what, path: path.to_owned(), source };
     let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(limit as u64 + 1).read_to_end(&mut bytes))
-        .map_err(failed)?;
+    File::open(path).and_then(|file| file.take(limit as u64 + 1).read_to_end(&mut bytes)).map_err(failed)?;
     if bytes.len() > limit {
         return Err(ConnectError::InvalidFile {
             what,
@@ -144,26 +121,14 @@ mod tests {
         let cases = [
             ("grpc_uri = 'https://g'\napikey = 'a1'", "https://g", "a1"),
             ("uri = 'https://u'\napi_key = 'a2'", "https://u", "a2"),
-            (
-                "uri = 'https://rest'\ngrpc_uri = 'https://g'\napikey = 'old'\napi_key = 'new'",
-                "https://g",
-                "new",
-            ),
-            (
-                "grpc_uri = ''\nuri = 'https://u'\napikey = 'a'",
-                "https://u",
-                "a",
-            ),
+            ("uri = 'https://rest'\ngrpc_uri = 'https://g'\napikey = 'old'\napi_key = 'new'", "https://g", "new"),
+            ("grpc_uri = ''\nuri = 'https://u'\napikey = 'a'", "https://u", "a"),
         ];
         for (text, uri, api_key) in cases {
             let top = load(text, None).unwrap();
             assert_eq!(top.uri.as_deref(), Some(uri));
             assert_eq!(top.api_key, key(api_key));
-            let named = load(
-                &format!("uri = 'https://other'\n[rig]\n{text}"),
-                Some("rig"),
-            )
-            .unwrap();
+            let named = load(&format!("uri = 'https://other'\n[rig]\n{text}"), Some("rig")).unwrap();
             assert_eq!(named.uri.as_deref(), Some(uri));
             assert_eq!(named.api_key, key(api_key));
         }
@@ -171,21 +136,14 @@ mod tests {
 
     #[test]
     fn an_unknown_profile_is_told_with_those_that_exist() {
-        let message = load("[rig]\nuri='https://a'\n[stand]\n", Some("rag"))
-            .unwrap_err()
-            .to_string();
+        let message = load("[rig]\nuri='https://a'\n[stand]\n", Some("rag")).unwrap_err().to_string();
         assert!(message.contains("\"rag\""), "{message}");
-        assert!(
-            message.contains("rig") && message.contains("stand"),
-            "{message}"
-        );
+        assert!(message.contains("rig") && message.contains("stand"), "{message}");
     }
 
     #[test]
     fn a_broken_file_is_told_by_line_without_showing_what_it_holds() {
-        let message = load("uri = 'https://a'\napi_key = s3cret\n", None)
-            .unwrap_err()
-            .to_string();
+        let message = load("uri = 'https://a'\napi_key = s3cret\n", None).unwrap_err().to_string();
         assert!(message.contains("line 2"), "{message}");
         assert!(!message.contains("s3cret"), "{message}");
 

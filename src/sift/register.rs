@@ -7,9 +7,7 @@ use prost::Message;
 use sift_rs::assets::v1::GetAssetRequest;
 use sift_rs::assets::v1::asset_service_client::AssetServiceClient;
 use sift_rs::ingestion_configs::v2::ingestion_config_service_client::IngestionConfigServiceClient;
-use sift_rs::ingestion_configs::v2::{
-    CreateIngestionConfigRequest, IngestionConfig, ListIngestionConfigsRequest,
-};
+use sift_rs::ingestion_configs::v2::{CreateIngestionConfigRequest, IngestionConfig, ListIngestionConfigsRequest};
 use sift_rs::runs::v2::run_service_client::RunServiceClient;
 use sift_rs::runs::v2::{CreateRunRequest, ListRunsRequest};
 use tokio::time::timeout;
@@ -55,10 +53,7 @@ pub async fn register(
     config: &CreateIngestionConfigRequest,
     run: Option<&CreateRunRequest>,
 ) -> Result<Registration, RegisterError> {
-    for (field, value) in [
-        ("client key", &config.client_key),
-        ("asset name", &config.asset_name),
-    ] {
+    for (field, value) in [("client key", &config.client_key), ("asset name", &config.asset_name)] {
         if value.is_empty() {
             return Err(RegisterError::MissingIdentity { field });
         }
@@ -92,9 +87,7 @@ fn run_key(run: &CreateRunRequest) -> Result<&str, RegisterError> {
     run.client_key
         .as_deref()
         .filter(|key| !key.is_empty())
-        .ok_or_else(|| RegisterError::MissingRunKey {
-            name: run.name.clone(),
-        })
+        .ok_or_else(|| RegisterError::MissingRunKey { name: run.name.clone() })
 }
 
 fn fits_one_request(config: &CreateIngestionConfigRequest) -> bool {
@@ -128,48 +121,31 @@ async fn find_or_create_config(
             let created = created
                 .ingestion_config
                 .filter(|created| !created.ingestion_config_id.is_empty())
-                .ok_or(RegisterError::MissingField {
-                    call: CALL,
-                    field: "ingestion config id",
-                })?;
+                .ok_or(RegisterError::MissingField { call: CALL, field: "ingestion config id" })?;
             Ok((created, true))
         }
-        Err(error) if already_exists(&error) => find_config(connection, &config.client_key)
-            .await?
-            .map(|found| (found, false))
-            .ok_or_else(|| RegisterError::NotListed {
-                what: "ingestion config",
-                client_key: config.client_key.clone(),
-            }),
+        Err(error) if already_exists(&error) => {
+            find_config(connection, &config.client_key).await?.map(|found| (found, false)).ok_or_else(|| {
+                RegisterError::NotListed { what: "ingestion config", client_key: config.client_key.clone() }
+            })
+        }
         Err(error) => Err(error),
     }
 }
 
-async fn find_config(
-    connection: &Connection,
-    client_key: &str,
-) -> Result<Option<IngestionConfig>, RegisterError> {
+async fn find_config(connection: &Connection, client_key: &str) -> Result<Option<IngestionConfig>, RegisterError> {
     const CALL: &str = "ListIngestionConfigs";
     let mut client = configs_client(connection);
     let mut page_token = String::new();
     for _ in 0..MAX_PAGES {
-        let request = ListIngestionConfigsRequest {
-            page_size: PAGE_SIZE,
-            page_token,
-            filter: client_key_filter(client_key),
-        };
+        let request =
+            ListIngestionConfigsRequest { page_size: PAGE_SIZE, page_token, filter: client_key_filter(client_key) };
         let page = answered(CALL, connection, client.list_ingestion_configs(request)).await?;
         // Trusting the filter alone could send data to another's config.
-        let found = page
-            .ingestion_configs
-            .into_iter()
-            .find(|config| config.client_key == client_key);
+        let found = page.ingestion_configs.into_iter().find(|config| config.client_key == client_key);
         match found {
             Some(found) if found.ingestion_config_id.is_empty() => {
-                return Err(RegisterError::MissingField {
-                    call: CALL,
-                    field: "ingestion config id",
-                });
+                return Err(RegisterError::MissingField { call: CALL, field: "ingestion config id" });
             }
             Some(found) => return Ok(Some(found)),
             None if page.next_page_token.is_empty() => return Ok(None),
@@ -185,18 +161,12 @@ async fn check_asset(
     found: &IngestionConfig,
 ) -> Result<(), RegisterError> {
     const CALL: &str = "GetAsset";
-    let mut client =
-        AssetServiceClient::new(connection.service()).max_decoding_message_size(MAX_DECODED_BYTES);
-    let request = GetAssetRequest {
-        asset_id: found.asset_id.clone(),
-    };
+    let mut client = AssetServiceClient::new(connection.service()).max_decoding_message_size(MAX_DECODED_BYTES);
+    let request = GetAssetRequest { asset_id: found.asset_id.clone() };
     let asset = answered(CALL, connection, client.get_asset(request))
         .await?
         .asset
-        .ok_or(RegisterError::MissingField {
-            call: CALL,
-            field: "asset",
-        })?;
+        .ok_or(RegisterError::MissingField { call: CALL, field: "asset" })?;
     if asset.name == config.asset_name {
         return Ok(());
     }
@@ -223,25 +193,16 @@ async fn find_or_create_run(
             .map(|run| run.run_id)
             .filter(|run_id| !run_id.is_empty())
             .map(|run_id| (run_id, true))
-            .ok_or(RegisterError::MissingField {
-                call: CALL,
-                field: "run id",
-            }),
+            .ok_or(RegisterError::MissingField { call: CALL, field: "run id" }),
         Err(error) if already_exists(&error) => find_run(connection, client_key)
             .await?
             .map(|run_id| (run_id, false))
-            .ok_or_else(|| RegisterError::NotListed {
-                what: "run",
-                client_key: client_key.to_owned(),
-            }),
+            .ok_or_else(|| RegisterError::NotListed { what: "run", client_key: client_key.to_owned() }),
         Err(error) => Err(error),
     }
 }
 
-async fn find_run(
-    connection: &Connection,
-    client_key: &str,
-) -> Result<Option<String>, RegisterError> {
+async fn find_run(connection: &Connection, client_key: &str) -> Result<Option<String>, RegisterError> {
     const CALL: &str = "ListRuns";
     let mut client = runs_client(connection);
     let mut page_token = String::new();
@@ -253,16 +214,10 @@ async fn find_run(
             order_by: String::new(),
         };
         let page = answered(CALL, connection, client.list_runs(request)).await?;
-        let found = page
-            .runs
-            .into_iter()
-            .find(|run| run.client_key.as_deref() == Some(client_key));
+        let found = page.runs.into_iter().find(|run| run.client_key.as_deref() == Some(client_key));
         match found {
             Some(run) if run.run_id.is_empty() => {
-                return Err(RegisterError::MissingField {
-                    call: CALL,
-                    field: "run id",
-                });
+                return Err(RegisterError::MissingField { call: CALL, field: "run id" });
             }
             Some(run) => return Ok(Some(run.run_id)),
             None if page.next_page_token.is_empty() => return Ok(None),
@@ -273,8 +228,7 @@ async fn find_run(
 }
 
 pub(super) fn configs_client(connection: &Connection) -> IngestionConfigServiceClient<Authorized> {
-    IngestionConfigServiceClient::new(connection.service())
-        .max_decoding_message_size(MAX_DECODED_BYTES)
+    IngestionConfigServiceClient::new(connection.service()).max_decoding_message_size(MAX_DECODED_BYTES)
 }
 
 fn runs_client(connection: &Connection) -> RunServiceClient<Authorized> {
@@ -300,11 +254,7 @@ fn already_exists(error: &RegisterError) -> bool {
 }
 
 fn too_many_pages(call: &'static str) -> RegisterError {
-    RegisterError::TooMany {
-        call,
-        limit: MAX_PAGES,
-        what: "pages",
-    }
+    RegisterError::TooMany { call, limit: MAX_PAGES, what: "pages" }
 }
 
 /// A filter expression (CEL) for one client key. The key comes from a file and may hold anything;

@@ -79,19 +79,9 @@ impl IngestStream {
     pub fn open(connection: &Connection) -> IngestStream {
         let (pieces, received) = mpsc::channel(QUEUED_BUFFERS);
         let (report, progress) = watch::channel(Progress::default());
-        let body = PiecesBody {
-            pieces: received,
-            current: Bytes::new(),
-            progress: report,
-            ended: false,
-        };
+        let body = PiecesBody { pieces: received, current: Bytes::new(), progress: report, ended: false };
         let outcome = request(connection.service(), Body::new(body));
-        IngestStream {
-            pieces,
-            progress,
-            outcome: Some(Box::pin(outcome)),
-            stall: connection.timeouts().stall,
-        }
+        IngestStream { pieces, progress, outcome: Some(Box::pin(outcome)), stall: connection.timeouts().stall }
     }
 
     /// Queues a buffer of whole gRPC-framed messages; waits while the queue is full.
@@ -157,9 +147,7 @@ impl IngestStream {
             Some(answered) => answered,
             None => timeout(acknowledgement_timeout, outcome)
                 .await
-                .map_err(|_| SendError::AcknowledgementTimeout {
-                    waited: acknowledgement_timeout,
-                })?,
+                .map_err(|_| SendError::AcknowledgementTimeout { waited: acknowledgement_timeout })?,
         };
         // An OK to a stream that was not yet sent wholly acknowledges nothing.
         match answered {
@@ -193,9 +181,7 @@ fn early(outcome: Result<(), SendError>) -> SendError {
 
 /// Sends the request and reads the whole answer.
 async fn request(mut service: Authorized, body: Body) -> Result<(), SendError> {
-    let transport = |error: tonic::transport::Error| SendError::Transport {
-        detail: chain(&error),
-    };
+    let transport = |error: tonic::transport::Error| SendError::Transport { detail: chain(&error) };
     let mut request = http::Request::new(body);
     *request.method_mut() = http::Method::POST;
     *request.version_mut() = http::Version::HTTP_2;
@@ -204,9 +190,7 @@ async fn request(mut service: Authorized, body: Body) -> Result<(), SendError> {
     headers.insert(TE, HeaderValue::from_static("trailers"));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
 
-    std::future::poll_fn(|cx| service.poll_ready(cx))
-        .await
-        .map_err(transport)?;
+    std::future::poll_fn(|cx| service.poll_ready(cx)).await.map_err(transport)?;
     let response = service.call(request).await.map_err(transport)?;
     read_answer(response).await
 }
@@ -220,22 +204,16 @@ async fn read_answer(response: http::Response<Body>) -> Result<(), SendError> {
         };
     }
     if head.status != http::StatusCode::OK {
-        return Err(SendError::HttpStatus {
-            status: head.status.as_u16(),
-        });
+        return Err(SendError::HttpStatus { status: head.status.as_u16() });
     }
     let mut received = 0_usize;
     while let Some(frame) = body.frame().await {
         // Not `Refused`: this status was made on this side, of a reset or a lost connection.
-        let frame = frame.map_err(|status| SendError::Transport {
-            detail: Shown(&status).to_string(),
-        })?;
+        let frame = frame.map_err(|status| SendError::Transport { detail: Shown(&status).to_string() })?;
         if let Some(data) = frame.data_ref() {
             received = received.saturating_add(data.len());
             if received > MAX_RESPONSE_BYTES {
-                return Err(SendError::OversizedResponse {
-                    limit: MAX_RESPONSE_BYTES,
-                });
+                return Err(SendError::OversizedResponse { limit: MAX_RESPONSE_BYTES });
             }
         } else if let Some(trailers) = frame.trailers_ref() {
             return match Status::from_header_map(trailers) {
@@ -262,10 +240,7 @@ impl HttpBody for PiecesBody {
     type Data = Bytes;
     type Error = Abandoned;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Abandoned>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Abandoned>>> {
         if self.ended {
             return Poll::Ready(None);
         }
@@ -274,8 +249,7 @@ impl HttpBody for PiecesBody {
                 Some(Piece::Buffer(buffer)) => self.current = buffer,
                 Some(Piece::End) => {
                     self.ended = true;
-                    self.progress
-                        .send_modify(|progress| progress.drained = true);
+                    self.progress.send_modify(|progress| progress.drained = true);
                     return Poll::Ready(None);
                 }
                 // An orderly end here would make the destination take a part for the whole.

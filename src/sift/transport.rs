@@ -21,18 +21,14 @@ pub(super) struct Authorized {
 
 impl Authorized {
     pub(super) fn new(channel: Channel, authorization: Option<HeaderValue>) -> Authorized {
-        Authorized {
-            channel,
-            authorization,
-        }
+        Authorized { channel, authorization }
     }
 }
 
 impl Service<http::Request<Body>> for Authorized {
     type Response = http::Response<Body>;
     type Error = tonic::transport::Error;
-    type Future =
-        Pin<Box<dyn Future<Output = Result<http::Response<Body>, tonic::transport::Error>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<http::Response<Body>, tonic::transport::Error>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.channel.poll_ready(cx)
@@ -40,9 +36,7 @@ impl Service<http::Request<Body>> for Authorized {
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
         if let Some(authorization) = &self.authorization {
-            request
-                .headers_mut()
-                .insert(http::header::AUTHORIZATION, authorization.clone());
+            request.headers_mut().insert(http::header::AUTHORIZATION, authorization.clone());
         }
         let response = self.channel.call(request);
         Box::pin(async move { response.await.map(bearable) })
@@ -89,9 +83,7 @@ mod tests {
         drop_malformed_details(&mut headers);
         let status = Status::from_header_map(&headers).unwrap();
         assert_eq!(status.code(), tonic::Code::ResourceExhausted);
-        headers
-            .contains_key(Status::GRPC_STATUS_DETAILS)
-            .then(|| status.details().to_vec())
+        headers.contains_key(Status::GRPC_STATUS_DETAILS).then(|| status.details().to_vec())
     }
 
     #[test]
@@ -100,10 +92,6 @@ mod tests {
         assert_eq!(details_after("aGVsbG8="), Some(b"hello".to_vec()));
         assert_eq!(details_after("!!not base64!!"), None);
         assert_eq!(details_after("a"), None);
-        assert_eq!(
-            details_after("aGVsbG9"),
-            None,
-            "stray bits after the last byte"
-        );
+        assert_eq!(details_after("aGVsbG9"), None, "stray bits after the last byte");
     }
 }

@@ -21,11 +21,7 @@ impl Address {
         let text = text.trim();
         split(text).map_err(|problem| ConnectError::InvalidUri {
             // Whatever stands before an @ may be a password.
-            uri: if text.contains('@') {
-                "(hidden)".to_owned()
-            } else {
-                text.chars().take(200).collect()
-            },
+            uri: if text.contains('@') { "(hidden)".to_owned() } else { text.chars().take(200).collect() },
             problem,
         })
     }
@@ -41,11 +37,7 @@ impl Address {
     /// `scheme://host:port`, always with the port: equal for equal destinations.
     pub(super) fn name(&self) -> String {
         let scheme = if self.tls { "https" } else { "http" };
-        let (open, close) = if self.host.contains(':') {
-            ("[", "]")
-        } else {
-            ("", "")
-        };
+        let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
         format!("{scheme}://{open}{}{close}:{}", self.host, self.port)
     }
 }
@@ -101,10 +93,7 @@ mod tests {
     fn equal_destinations_have_equal_names() {
         for (uri, name) in [
             ("https://grpc.example.com", "https://grpc.example.com:443"),
-            (
-                "HTTPS://GRPC.example.com:443/",
-                "https://grpc.example.com:443",
-            ),
+            ("HTTPS://GRPC.example.com:443/", "https://grpc.example.com:443"),
             (" http://127.0.0.1:50051\n", "http://127.0.0.1:50051"),
             ("http://[0:0::1]:50051", "http://[::1]:50051"),
             ("http://localhost", "http://localhost:80"),
@@ -127,11 +116,7 @@ mod tests {
             ("http://0.0.0.0:1", false),
             ("http://[fe80::1]:1", false),
         ] {
-            assert_eq!(
-                Address::parse(uri).unwrap().is_loopback(),
-                loopback,
-                "{uri}"
-            );
+            assert_eq!(Address::parse(uri).unwrap().is_loopback(), loopback, "{uri}");
         }
     }
 
@@ -159,9 +144,7 @@ mod tests {
 
     #[test]
     fn a_password_in_a_uri_is_not_repeated() {
-        let message = Address::parse("https://me:hunter2@example.com")
-            .unwrap_err()
-            .to_string();
+        let message = Address::parse("https://me:hunter2@example.com").unwrap_err().to_string();
         assert!(!message.contains("hunter2"), "{message}");
         assert!(message.contains("password"), "{message}");
     }

@@ -27,10 +27,7 @@ async fn opening_pings_with_the_key_and_the_programs_name() {
     assert_eq!(connection.destination_name(), format!("http://{address}"));
     assert!(!format!("{connection:?}").contains(KEY));
     let metadata = fake.state().metadata.clone();
-    assert_eq!(
-        metadata.get("authorization").unwrap(),
-        &format!("Bearer {KEY}")
-    );
+    assert_eq!(metadata.get("authorization").unwrap(), &format!("Bearer {KEY}"));
     let user_agent = metadata.get("user-agent").unwrap().to_str().unwrap();
     assert!(user_agent.starts_with("sift-replay/"), "{user_agent}");
 }
@@ -41,9 +38,7 @@ async fn without_a_key_no_authorization_is_sent() {
     let address = fake.serve(None).await;
     let mut options = options(format!("http://{address}"));
     options.api_key = None;
-    Connection::open(&Destination::resolve(&options).unwrap())
-        .await
-        .unwrap();
+    Connection::open(&Destination::resolve(&options).unwrap()).await.unwrap();
     assert!(fake.state().metadata.get("authorization").is_none());
 }
 
@@ -62,10 +57,7 @@ async fn a_name_without_address_is_told_so() {
     // A label of 64 characters: no resolver needs the network to refuse it.
     let host = format!("{}.invalid", "a".repeat(64));
     let error = failure(&options(format!("https://{host}"))).await;
-    assert!(
-        matches!(error, ConnectError::Unresolved { .. }),
-        "{error:?}"
-    );
+    assert!(matches!(error, ConnectError::Unresolved { .. }), "{error:?}");
     assert!(error.to_string().contains(&host), "{error}");
 }
 
@@ -76,10 +68,7 @@ async fn a_peer_that_says_nothing_is_given_up_in_time() {
     let mut options = options(format!("http://{address}"));
     options.timeouts.connect = Duration::from_millis(200);
     let error = failure(&options).await;
-    assert!(
-        matches!(error, ConnectError::Unreachable { .. }),
-        "{error:?}"
-    );
+    assert!(matches!(error, ConnectError::Unreachable { .. }), "{error:?}");
     assert!(error.to_string().contains("0.2 s"), "{error}");
     drop(listener);
 }
@@ -109,21 +98,14 @@ async fn a_grpc_server_without_ping_is_not_sift() {
     let other = AssetServiceServer::new(Fake::default());
     let address = serve(Server::builder().add_service(other)).await;
     let error = failure(&options(format!("http://{address}"))).await;
-    assert!(
-        matches!(error, ConnectError::PingUnimplemented { .. }),
-        "{error:?}"
-    );
+    assert!(matches!(error, ConnectError::PingUnimplemented { .. }), "{error:?}");
     assert_eq!(error.kind(), ConnectErrorKind::Unreachable);
 }
 
 #[tokio::test]
 async fn a_web_servers_answer_is_told_from_a_grpc_servers() {
     for (status, body, kind) in [
-        (
-            200,
-            &b"<html>welcome</html>"[..],
-            ConnectErrorKind::Unreachable,
-        ),
+        (200, &b"<html>welcome</html>"[..], ConnectErrorKind::Unreachable),
         (200, b"", ConnectErrorKind::Unreachable),
         (400, b"", ConnectErrorKind::Unreachable),
         (404, b"", ConnectErrorKind::Unreachable),
@@ -145,10 +127,7 @@ async fn malformed_status_details_do_not_break_the_client() {
     let raw = RawPing(Raw::new(move || answer(200, &headers, b"", &[])));
     let address = serve(Server::builder().add_service(raw)).await;
     let error = failure(&options(format!("http://{address}"))).await;
-    assert!(
-        matches!(error, ConnectError::Unauthenticated { .. }),
-        "{error:?}"
-    );
+    assert!(matches!(error, ConnectError::Unauthenticated { .. }), "{error:?}");
 }
 
 #[tokio::test]
@@ -157,10 +136,7 @@ async fn an_ill_servers_internal_error_is_not_taken_for_a_wrong_endpoint() {
     let address = fake.serve(None).await;
     fake.state().ping = Some(Status::internal("database is down"));
     let error = failure(&options(format!("http://{address}"))).await;
-    assert!(
-        matches!(error, ConnectError::PingFailed { .. }),
-        "{error:?}"
-    );
+    assert!(matches!(error, ConnectError::PingFailed { .. }), "{error:?}");
 }
 
 #[tokio::test]
@@ -173,25 +149,14 @@ async fn refused_credentials_are_told_apart_from_an_ill_server() {
             ConnectErrorKind::CredentialsRefused,
             "does not accept the API key",
         ),
-        (
-            Status::permission_denied("no"),
-            ConnectErrorKind::CredentialsRefused,
-            "denies it access",
-        ),
-        (
-            Status::unavailable("down"),
-            ConnectErrorKind::Unreachable,
-            "try again later",
-        ),
+        (Status::permission_denied("no"), ConnectErrorKind::CredentialsRefused, "denies it access"),
+        (Status::unavailable("down"), ConnectErrorKind::Unreachable, "try again later"),
     ] {
         fake.state().ping = Some(status);
         let error = failure(&options(format!("http://{address}"))).await;
         assert_eq!(error.kind(), kind, "{error}");
         assert!(error.to_string().contains(text), "{error}");
-        assert!(
-            !error.to_string().contains('\u{1b}'),
-            "control characters stay out"
-        );
+        assert!(!error.to_string().contains('\u{1b}'), "control characters stay out");
     }
 }
 
@@ -213,11 +178,7 @@ impl Authority {
             let cert = params.signed_by(&key, &issuer).unwrap();
             (cert.pem(), key.serialize_pem())
         };
-        Authority {
-            server: leaf("localhost"),
-            client: leaf("rover"),
-            ca: issuer.pem(),
-        }
+        Authority { server: leaf("localhost"), client: leaf("rover"), ca: issuer.pem() }
     }
 
     fn server_tls(&self) -> ServerTlsConfig {
@@ -236,28 +197,17 @@ async fn a_private_authority_is_trusted_when_given_and_only_then() {
 
     let mut options = options(format!("https://localhost:{port}"));
     let error = failure(&options).await;
-    assert!(
-        matches!(error, ConnectError::TlsHandshake { .. }),
-        "{error:?}"
-    );
+    assert!(matches!(error, ConnectError::TlsHandshake { .. }), "{error:?}");
     assert!(error.to_string().contains("--ca-cert"), "{error}");
 
     options.ca_cert = Some(ca);
-    let connection = Connection::open(&Destination::resolve(&options).unwrap())
-        .await
-        .unwrap();
-    assert_eq!(
-        connection.destination_name(),
-        format!("https://localhost:{port}")
-    );
+    let connection = Connection::open(&Destination::resolve(&options).unwrap()).await.unwrap();
+    assert_eq!(connection.destination_name(), format!("https://localhost:{port}"));
 
     // The certificate is localhost's, not the address's.
     options.uri = Some(format!("https://127.0.0.1:{port}"));
     let error = failure(&options).await;
-    assert!(
-        matches!(error, ConnectError::TlsHandshake { .. }),
-        "{error:?}"
-    );
+    assert!(matches!(error, ConnectError::TlsHandshake { .. }), "{error:?}");
 }
 
 #[tokio::test]
@@ -269,9 +219,7 @@ async fn a_client_certificate_is_shown_to_a_server_that_asks() {
         std::fs::write(&path, text).unwrap();
         path
     };
-    let tls = authority
-        .server_tls()
-        .client_ca_root(Certificate::from_pem(&authority.ca));
+    let tls = authority.server_tls().client_ca_root(Certificate::from_pem(&authority.ca));
     let port = Fake::default().serve(Some(tls)).await.port();
 
     let mut options = options(format!("https://localhost:{port}"));
@@ -281,19 +229,14 @@ async fn a_client_certificate_is_shown_to_a_server_that_asks() {
 
     options.client_cert = Some(write("client.pem", &authority.client.0));
     options.client_key = Some(write("client.key", &authority.client.1));
-    Connection::open(&Destination::resolve(&options).unwrap())
-        .await
-        .unwrap();
+    Connection::open(&Destination::resolve(&options).unwrap()).await.unwrap();
 }
 
 #[tokio::test]
 async fn https_to_a_plain_text_server_is_a_tls_failure() {
     let port = Fake::default().serve(None).await.port();
     let error = failure(&options(format!("https://127.0.0.1:{port}"))).await;
-    assert!(
-        matches!(error, ConnectError::TlsHandshake { .. }),
-        "{error:?}"
-    );
+    assert!(matches!(error, ConnectError::TlsHandshake { .. }), "{error:?}");
 }
 
 #[tokio::test]

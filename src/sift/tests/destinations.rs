@@ -11,9 +11,7 @@ struct Home {
 
 impl Home {
     fn new(profiles: &str) -> Home {
-        let home = Home {
-            directory: tempfile::tempdir().unwrap(),
-        };
+        let home = Home { directory: tempfile::tempdir().unwrap() };
         home.write("sift.toml", profiles);
         home
     }
@@ -29,10 +27,7 @@ impl Home {
     }
 
     fn options(&self) -> DestinationOptions {
-        DestinationOptions {
-            profile_file: Some(self.path("sift.toml")),
-            ..DestinationOptions::default()
-        }
+        DestinationOptions { profile_file: Some(self.path("sift.toml")), ..DestinationOptions::default() }
     }
 }
 
@@ -113,10 +108,7 @@ fn a_key_file_wins_over_the_environment_and_that_over_the_profile() {
 
     options.api_key_file = Some(home.write("key", "\n"));
     let message = usage_error(&options);
-    assert!(
-        message.contains("empty"),
-        "a bad file is no reason to fall back: {message}"
-    );
+    assert!(message.contains("empty"), "a bad file is no reason to fall back: {message}");
 }
 
 #[test]
@@ -134,12 +126,9 @@ fn without_any_destination_the_error_names_the_three_ways() {
 fn incomplete_profiles_say_what_is_missing() {
     let home = Home::new(PROFILES);
     let mut options = home.options();
-    for (profile, missing) in [
-        ("empty", "grpc_uri"),
-        ("keyless", "no API key"),
-        ("absent", "has no profile"),
-        ("apikey", "has no profile"),
-    ] {
+    for (profile, missing) in
+        [("empty", "grpc_uri"), ("keyless", "no API key"), ("absent", "has no profile"), ("apikey", "has no profile")]
+    {
         options.profile = Some(profile.into());
         let message = usage_error(&options);
         assert!(message.contains(missing), "{profile}: {message}");
@@ -160,10 +149,7 @@ fn plain_http_leaves_this_machine_only_when_told_so() {
     let message = usage_error(&options);
     assert!(message.contains("--insecure"), "{message}");
     options.insecure = true;
-    assert_eq!(
-        Destination::resolve(&options).unwrap().name(),
-        "http://10.1.2.3:50051"
-    );
+    assert_eq!(Destination::resolve(&options).unwrap().name(), "http://10.1.2.3:50051");
     options.insecure = false;
     for loopback in ["http://127.0.0.1:1", "http://[::1]:1", "http://localhost:1"] {
         options.uri = Some(loopback.into());
@@ -173,14 +159,8 @@ fn plain_http_leaves_this_machine_only_when_told_so() {
 
 #[test]
 fn only_loopback_does_without_a_key() {
-    let mut options = DestinationOptions {
-        uri: Some("https://example.com".into()),
-        ..DestinationOptions::default()
-    };
-    assert!(matches!(
-        Destination::resolve(&options),
-        Err(ConnectError::MissingKey { .. })
-    ));
+    let mut options = DestinationOptions { uri: Some("https://example.com".into()), ..DestinationOptions::default() };
+    assert!(matches!(Destination::resolve(&options), Err(ConnectError::MissingKey { .. })));
     options.uri = Some("http://localhost:50051".into());
     assert!(!Destination::resolve(&options).unwrap().has_api_key());
 }
@@ -190,30 +170,22 @@ fn certificate_options_that_would_have_no_effect_are_refused() {
     let home = Home::new("");
     let cert = home.write("cert.pem", "-----BEGIN CERTIFICATE-----\n");
     let private = home.write("key.pem", "-----BEGIN PRIVATE KEY-----\n");
-    let secure = |ca: Option<&Path>, cert: Option<&Path>, key_file: Option<&Path>, uri: &str| {
-        DestinationOptions {
-            uri: Some(uri.into()),
-            api_key: Some(key("k")),
-            ca_cert: ca.map(Path::to_owned),
-            client_cert: cert.map(Path::to_owned),
-            client_key: key_file.map(Path::to_owned),
-            ..DestinationOptions::default()
-        }
+    let secure = |ca: Option<&Path>, cert: Option<&Path>, key_file: Option<&Path>, uri: &str| DestinationOptions {
+        uri: Some(uri.into()),
+        api_key: Some(key("k")),
+        ca_cert: ca.map(Path::to_owned),
+        client_cert: cert.map(Path::to_owned),
+        client_key: key_file.map(Path::to_owned),
+        ..DestinationOptions::default()
     };
     let https = "https://example.com";
     for (options, problem) in [
-        (
-            secure(Some(&cert), None, None, "http://127.0.0.1:1"),
-            "plain http",
-        ),
+        (secure(Some(&cert), None, None, "http://127.0.0.1:1"), "plain http"),
         (secure(None, Some(&cert), None, https), "go together"),
         (secure(None, None, Some(&private), https), "go together"),
         (secure(Some(&private), None, None, https), "CA certificate"),
         (secure(None, Some(&cert), Some(&cert), https), "client key"),
-        (
-            secure(Some(&home.path("no.pem")), None, None, https),
-            "no.pem",
-        ),
+        (secure(Some(&home.path("no.pem")), None, None, https), "no.pem"),
     ] {
         let message = usage_error(&options);
         assert!(message.contains(problem), "{message}");

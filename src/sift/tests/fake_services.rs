@@ -24,9 +24,7 @@ fn matches(state: &State, filter: &str, client_key: &str) -> Result<bool, Status
     let bad = |error: String| Status::invalid_argument(format!("filter {filter:?}: {error}"));
     let program = cel::Program::compile(filter).map_err(|error| bad(error.to_string()))?;
     let mut context = cel::Context::default();
-    context
-        .add_variable("client_key", client_key)
-        .map_err(|error| bad(error.to_string()))?;
+    context.add_variable("client_key", client_key).map_err(|error| bad(error.to_string()))?;
     match program.execute(&context) {
         Ok(cel::Value::Bool(matches)) => Ok(matches),
         other => Err(bad(format!("{other:?}"))),
@@ -53,10 +51,7 @@ impl PingService for Fake {
 
 #[tonic::async_trait]
 impl IngestionConfigService for Fake {
-    async fn get_ingestion_config(
-        &self,
-        _: Request<GetIngestionConfigRequest>,
-    ) -> Answer<GetIngestionConfigResponse> {
+    async fn get_ingestion_config(&self, _: Request<GetIngestionConfigRequest>) -> Answer<GetIngestionConfigResponse> {
         Err(Status::unimplemented("not faked"))
     }
 
@@ -70,11 +65,7 @@ impl IngestionConfigService for Fake {
         if state.answers_without_content {
             return Ok(Response::new(CreateIngestionConfigResponse::default()));
         }
-        if state
-            .configs
-            .iter()
-            .any(|config| config.client_key == request.client_key)
-        {
+        if state.configs.iter().any(|config| config.client_key == request.client_key) {
             return Err(Status::already_exists("client key is taken"));
         }
         let config = IngestionConfig {
@@ -84,9 +75,7 @@ impl IngestionConfigService for Fake {
         };
         state.configs.push(config.clone());
         state.flows.extend(request.flows);
-        Ok(Response::new(CreateIngestionConfigResponse {
-            ingestion_config: Some(config),
-        }))
+        Ok(Response::new(CreateIngestionConfigResponse { ingestion_config: Some(config) }))
     }
 
     async fn list_ingestion_configs(
@@ -137,19 +126,11 @@ impl IngestionConfigService for Fake {
             }));
         }
         let from: usize = request.get_ref().page_token.parse().unwrap_or(0);
-        let size = if state.page == 0 {
-            usize::MAX
-        } else {
-            state.page
-        };
+        let size = if state.page == 0 { usize::MAX } else { state.page };
         let to = from.saturating_add(size).min(state.flows.len());
         Ok(Response::new(ListIngestionConfigFlowsResponse {
             flows: state.flows[from..to].to_vec(),
-            next_page_token: if to < state.flows.len() {
-                to.to_string()
-            } else {
-                String::new()
-            },
+            next_page_token: if to < state.flows.len() { to.to_string() } else { String::new() },
         }))
     }
 }
@@ -163,13 +144,7 @@ impl AssetService for Fake {
         }
         let asset_id = request.into_inner().asset_id;
         let name = asset_id.trim_start_matches("asset:").to_owned();
-        Ok(Response::new(GetAssetResponse {
-            asset: Some(Asset {
-                asset_id,
-                name,
-                ..Asset::default()
-            }),
-        }))
+        Ok(Response::new(GetAssetResponse { asset: Some(Asset { asset_id, name, ..Asset::default() }) }))
     }
 
     async fn delete_asset(&self, _: Request<DeleteAssetRequest>) -> Answer<DeleteAssetResponse> {
@@ -214,11 +189,7 @@ impl RunService for Fake {
         self.enter("CreateRun", &request).await?;
         let request = request.into_inner();
         let mut state = self.state();
-        if state
-            .runs
-            .iter()
-            .any(|run| run.client_key == request.client_key)
-        {
+        if state.runs.iter().any(|run| run.client_key == request.client_key) {
             return Err(Status::already_exists("client key is taken"));
         }
         let run = Run {
@@ -235,10 +206,7 @@ impl RunService for Fake {
         Err(Status::unimplemented("not faked"))
     }
 
-    async fn create_adhoc_run(
-        &self,
-        _: Request<CreateAdhocRunRequest>,
-    ) -> Answer<CreateAdhocRunResponse> {
+    async fn create_adhoc_run(&self, _: Request<CreateAdhocRunRequest>) -> Answer<CreateAdhocRunResponse> {
         Err(Status::unimplemented("not faked"))
     }
 
@@ -254,10 +222,7 @@ impl RunService for Fake {
         Err(Status::unimplemented("not faked"))
     }
 
-    async fn validate_run_filter(
-        &self,
-        _: Request<ValidateRunFilterRequest>,
-    ) -> Answer<ValidateRunFilterResponse> {
+    async fn validate_run_filter(&self, _: Request<ValidateRunFilterRequest>) -> Answer<ValidateRunFilterResponse> {
         Err(Status::unimplemented("not faked"))
     }
 

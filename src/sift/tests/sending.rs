@@ -14,18 +14,13 @@ use tonic::{Code, Status};
 
 use super::raw::{Raw, RawIngest, answer};
 use super::support::{Ended, Fake, Ingest, KEY, open, open_with, options, serve};
-use crate::sift::{
-    Connection, Fault, IngestStream, MESSAGE_PREFIX_BYTES, SendError, message_prefix,
-};
+use crate::sift::{Connection, Fault, IngestStream, MESSAGE_PREFIX_BYTES, SendError, message_prefix};
 
 const PATIENT: Duration = Duration::from_secs(30);
 const AGAIN: Fault = Fault::Transient { retry_after: None };
 
 fn message(number: usize) -> IngestWithConfigDataStreamRequest {
-    IngestWithConfigDataStreamRequest {
-        flow: format!("flow-{number}"),
-        ..Default::default()
-    }
+    IngestWithConfigDataStreamRequest { flow: format!("flow-{number}"), ..Default::default() }
 }
 
 fn framed(messages: &[IngestWithConfigDataStreamRequest]) -> Bytes {
@@ -39,10 +34,7 @@ fn framed(messages: &[IngestWithConfigDataStreamRequest]) -> Bytes {
 
 /// A buffer of 64 KiB that is one large message.
 fn large() -> Bytes {
-    framed(&[IngestWithConfigDataStreamRequest {
-        flow: "x".repeat(65_536),
-        ..Default::default()
-    }])
+    framed(&[IngestWithConfigDataStreamRequest { flow: "x".repeat(65_536), ..Default::default() }])
 }
 
 /// Pushes until the stream fails.
@@ -73,10 +65,7 @@ async fn what_was_pushed_arrives_in_order_and_is_acknowledged() {
     stream.finish(PATIENT).await.unwrap();
     let state = fake.state();
     assert!(state.streams == [Ended::Complete(messages)]);
-    assert_eq!(
-        state.metadata.get("authorization").unwrap(),
-        &format!("Bearer {KEY}")
-    );
+    assert_eq!(state.metadata.get("authorization").unwrap(), &format!("Bearer {KEY}"));
 }
 
 #[tokio::test]
@@ -121,10 +110,7 @@ async fn a_refusal_in_the_middle_reaches_the_next_push() {
     let mut stream = IngestStream::open(&fake.connect().await);
     let error = push_until_refused(&mut stream).await;
     assert_eq!(error.fault(), Fault::Data);
-    assert!(
-        matches!(&error, SendError::Refused(status) if status.code() == Code::InvalidArgument),
-        "{error:?}"
-    );
+    assert!(matches!(&error, SendError::Refused(status) if status.code() == Code::InvalidArgument), "{error:?}");
     assert!(error.to_string().contains("is unknown"), "{error}");
 
     let again = stream.push(large()).await.unwrap_err();
@@ -136,9 +122,7 @@ async fn a_refusal_in_the_middle_reaches_the_next_push() {
 #[tokio::test]
 async fn a_refusal_at_the_end_is_told_by_finish() {
     let fake = Fake::default();
-    fake.state()
-        .failures
-        .push_back(Status::unauthenticated("who?"));
+    fake.state().failures.push_back(Status::unauthenticated("who?"));
     let mut stream = IngestStream::open(&fake.connect().await);
     stream.push(framed(&[message(0)])).await.unwrap();
     let error = stream.finish(PATIENT).await.unwrap_err();
@@ -152,10 +136,7 @@ async fn no_answer_is_no_acknowledgement() {
     let mut stream = IngestStream::open(&fake.connect().await);
     stream.push(framed(&[message(0)])).await.unwrap();
     let error = stream.finish(Duration::from_millis(50)).await.unwrap_err();
-    assert!(
-        matches!(error, SendError::AcknowledgementTimeout { waited } if waited.as_millis() == 50),
-        "{error:?}"
-    );
+    assert!(matches!(error, SendError::AcknowledgementTimeout { waited } if waited.as_millis() == 50), "{error:?}");
     assert_eq!(error.fault(), AGAIN);
 }
 
@@ -241,12 +222,9 @@ async fn a_cut_connection_is_transient_and_the_next_stream_connects_anew() {
 }
 
 /// The outcome of a one-message stream that gets this answer.
-async fn outcome_of(
-    answer: impl Fn() -> http::Response<Body> + Send + Sync + 'static,
-) -> Result<(), SendError> {
-    let router = Server::builder()
-        .add_service(PingServiceServer::new(Fake::default()))
-        .add_service(RawIngest(Raw::new(answer)));
+async fn outcome_of(answer: impl Fn() -> http::Response<Body> + Send + Sync + 'static) -> Result<(), SendError> {
+    let router =
+        Server::builder().add_service(PingServiceServer::new(Fake::default())).add_service(RawIngest(Raw::new(answer)));
     let connection: Connection = open(serve(router).await).await;
     let mut stream = IngestStream::open(&connection);
     stream.push(framed(&[message(0)])).await?;
@@ -257,51 +235,31 @@ const EMPTY_MESSAGE: &[u8] = &[0; MESSAGE_PREFIX_BYTES];
 
 #[tokio::test]
 async fn only_a_whole_answer_with_status_ok_acknowledges() {
-    outcome_of(|| answer(200, &[], EMPTY_MESSAGE, &[("grpc-status", "0")]))
-        .await
-        .unwrap();
+    outcome_of(|| answer(200, &[], EMPTY_MESSAGE, &[("grpc-status", "0")])).await.unwrap();
 
-    let error = outcome_of(|| answer(200, &[], EMPTY_MESSAGE, &[]))
-        .await
-        .unwrap_err();
+    let error = outcome_of(|| answer(200, &[], EMPTY_MESSAGE, &[])).await.unwrap_err();
     assert!(matches!(error, SendError::NoStatus), "{error:?}");
     assert_eq!(error.fault(), AGAIN);
 
-    let error = outcome_of(|| answer(200, &[], b"", &[("grpc-status", "0")]))
-        .await
-        .unwrap_err();
+    let error = outcome_of(|| answer(200, &[], b"", &[("grpc-status", "0")])).await.unwrap_err();
     assert!(matches!(error, SendError::NoResponse), "{error:?}");
 
-    let error = outcome_of(|| answer(200, &[("grpc-status", "0")], b"", &[]))
-        .await
-        .unwrap_err();
+    let error = outcome_of(|| answer(200, &[("grpc-status", "0")], b"", &[])).await.unwrap_err();
     assert!(matches!(error, SendError::NoResponse), "{error:?}");
 
-    let error = outcome_of(|| answer(200, &[], &[0; 100_000], &[("grpc-status", "0")]))
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(error, SendError::OversizedResponse { .. }),
-        "{error:?}"
-    );
+    let error = outcome_of(|| answer(200, &[], &[0; 100_000], &[("grpc-status", "0")])).await.unwrap_err();
+    assert!(matches!(error, SendError::OversizedResponse { .. }), "{error:?}");
 }
 
 #[tokio::test]
 async fn a_status_is_found_in_headers_and_in_trailers() {
     let headers = [("grpc-status", "9"), ("grpc-message", "caf%C3%A9%0A")];
-    let error = outcome_of(move || answer(200, &headers, b"", &[]))
-        .await
-        .unwrap_err();
+    let error = outcome_of(move || answer(200, &headers, b"", &[])).await.unwrap_err();
     assert_eq!(error.fault(), Fault::Data);
     assert!(error.to_string().contains("café\\n"), "{error}");
 
-    let error = outcome_of(|| answer(200, &[], b"", &[("grpc-status", "14")]))
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(&error, SendError::Refused(status) if status.code() == Code::Unavailable),
-        "{error:?}"
-    );
+    let error = outcome_of(|| answer(200, &[], b"", &[("grpc-status", "14")])).await.unwrap_err();
+    assert!(matches!(&error, SendError::Refused(status) if status.code() == Code::Unavailable), "{error:?}");
     assert_eq!(error.fault(), AGAIN);
 }
 
@@ -309,27 +267,18 @@ async fn a_status_is_found_in_headers_and_in_trailers() {
 async fn malformed_status_details_do_no_harm() {
     const BAD: (&str, &str) = ("grpc-status-details-bin", "!!!");
     let headers = [("grpc-status", "8"), BAD];
-    let error = outcome_of(move || answer(200, &headers, b"", &[]))
-        .await
-        .unwrap_err();
+    let error = outcome_of(move || answer(200, &headers, b"", &[])).await.unwrap_err();
     assert_eq!(error.fault(), Fault::Data, "{error:?}");
 
-    let error = outcome_of(|| answer(200, &[], b"", &[("grpc-status", "8"), BAD]))
-        .await
-        .unwrap_err();
+    let error = outcome_of(|| answer(200, &[], b"", &[("grpc-status", "8"), BAD])).await.unwrap_err();
     assert_eq!(error.fault(), Fault::Data, "{error:?}");
 }
 
 #[tokio::test]
 async fn a_proxys_answer_is_told_from_the_destinations() {
     for (status, fault) in [(503, AGAIN), (429, AGAIN), (404, Fault::Destination)] {
-        let error = outcome_of(move || answer(status, &[], b"sorry", &[]))
-            .await
-            .unwrap_err();
-        assert!(
-            matches!(error, SendError::HttpStatus { status: found } if found == status),
-            "{error:?}"
-        );
+        let error = outcome_of(move || answer(status, &[], b"sorry", &[])).await.unwrap_err();
+        assert!(matches!(error, SendError::HttpStatus { status: found } if found == status), "{error:?}");
         assert_eq!(error.fault(), fault);
         assert!(error.to_string().contains(&status.to_string()), "{error}");
     }

@@ -9,9 +9,7 @@ use sift_rs::assets::v1::asset_service_server::AssetServiceServer;
 use sift_rs::ingest::v1::IngestWithConfigDataStreamRequest;
 use sift_rs::ingest::v1::ingest_service_server::IngestServiceServer;
 use sift_rs::ingestion_configs::v2::ingestion_config_service_server::IngestionConfigServiceServer;
-use sift_rs::ingestion_configs::v2::{
-    ChannelConfig, CreateIngestionConfigRequest, FlowConfig, IngestionConfig,
-};
+use sift_rs::ingestion_configs::v2::{ChannelConfig, CreateIngestionConfigRequest, FlowConfig, IngestionConfig};
 use sift_rs::ping::v1::ping_service_server::PingServiceServer;
 use sift_rs::runs::v2::run_service_server::RunServiceServer;
 use sift_rs::runs::v2::{CreateRunRequest, Run};
@@ -78,11 +76,7 @@ impl Fake {
     }
 
     /// Notes the call and does what every method does; to be awaited first in each.
-    pub(super) async fn enter<T>(
-        &self,
-        call: &'static str,
-        request: &tonic::Request<T>,
-    ) -> Result<(), Status> {
+    pub(super) async fn enter<T>(&self, call: &'static str, request: &tonic::Request<T>) -> Result<(), Status> {
         let hangs = {
             let mut state = self.state();
             state.calls.push(call);
@@ -133,10 +127,7 @@ pub(super) fn options(uri: impl Into<String>) -> DestinationOptions {
     DestinationOptions {
         uri: Some(uri.into()),
         api_key: Some(ApiKey::new(KEY, "test").unwrap()),
-        timeouts: Timeouts {
-            connect: Duration::from_secs(20),
-            ..Timeouts::default()
-        },
+        timeouts: Timeouts { connect: Duration::from_secs(20), ..Timeouts::default() },
         ..DestinationOptions::default()
     }
 }
@@ -151,19 +142,11 @@ pub(super) async fn open_with(options: &DestinationOptions) -> Connection {
 }
 
 pub(super) fn channel(name: &str, data_type: i32) -> ChannelConfig {
-    ChannelConfig {
-        name: name.to_owned(),
-        unit: "m".to_owned(),
-        data_type,
-        ..ChannelConfig::default()
-    }
+    ChannelConfig { name: name.to_owned(), unit: "m".to_owned(), data_type, ..ChannelConfig::default() }
 }
 
 pub(super) fn flow(name: &str) -> FlowConfig {
-    FlowConfig {
-        name: name.to_owned(),
-        channels: vec![channel("x", 1), channel("y", 7)],
-    }
+    FlowConfig { name: name.to_owned(), channels: vec![channel("x", 1), channel("y", 7)] }
 }
 
 pub(super) fn config(flows: &[&str]) -> CreateIngestionConfigRequest {

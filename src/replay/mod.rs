@@ -1,0 +1,15 @@
+//! Replaying: from files to acknowledged windows.
+#![cfg_attr(not(test), deny(clippy::expect_used, clippy::panic, clippy::unreachable, clippy::unwrap_used))]
+
+mod engine;
+mod observe;
+mod options;
+mod plan;
+mod read;
+mod report;
+mod window;
+
+pub use engine::replay;
+pub use observe::{Observer, Origin, ReplayEvent};
+pub use options::{OnReject, ReplayOptions};
+pub use report::{Line, Report, Totals};
