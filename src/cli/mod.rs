@@ -1,0 +1,74 @@
+//! The command line: it parses, calls the layers below, prints, and chooses the exit code.
+
+mod args;
+mod demo;
+mod exit;
+mod ls;
+mod progress;
+mod receive;
+mod replay;
+mod text;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use args::{Cli, Command, OutputArgs};
+use exit::{Exit, Failure};
+
+/// Runs the program with this process's arguments.
+pub fn main() -> ExitCode {
+    // Prints help and version, and exits with 2 if the arguments are wrong.
+    let cli = Cli::parse();
+    log(&cli.output);
+    let result = match cli.command {
+        None if cli.replay.paths.is_empty() => {
+            let _ = Cli::command().print_help();
+            Err(Failure::new(Exit::Usage, "say what to replay: sift-replay PATH…"))
+        }
+        None => replay::run(&cli.replay, &cli.output),
+        Some(Command::Ls(args)) => ls::run(&args, &cli.output),
+        Some(Command::Receive(args)) => receive::run(&args, &cli.output),
+        Some(Command::Demo(args)) => demo::run(&args, &cli.output),
+        Some(Command::DemoVehicle(args)) => demo::vehicle(&args),
+    };
+    result
+        .unwrap_or_else(|failure| {
+            text::note(format!("error: {}", text::shown(&failure.message)));
+            failure.exit
+        })
+        .into()
+}
+
+/// Diagnostics of the layers below, on stderr.
+fn log(output: &OutputArgs) {
+    let default = match output.verbose {
+        _ if output.quiet => "off",
+        0 => "sift_replay=warn",
+        1 => "sift_replay=debug",
+        _ => "debug",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("SIFT_REPLAY_LOG").unwrap_or_else(|_| default.into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
+}
+
+/// An async runtime for one command.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::fatal(format!("can't start threads: {error}")))
+}
+
+/// Returns when somebody wants the program to end: Ctrl-C, or SIGTERM.
+async fn interrupted() {
+    #[cfg(unix)]
+    if let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        }
+        return;
+    }
+    let _ = tokio::signal::ctrl_c().await;
+}

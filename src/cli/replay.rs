@@ -1,0 +1,90 @@
+//! `sift-replay PATH…`: the main job.
+
+use super::args::{DestinationArgs, OutputArgs, ReplayArgs};
+use super::exit::{Exit, Failure};
+use super::progress::{JsonLines, Lines, print_report};
+use super::text::note;
+use super::{interrupted, runtime};
+use crate::catalog::{Catalog, discover};
+use crate::replay::{Observer, ReplayOptions, Report, replay};
+use crate::sift::{ApiKey, ConnectError, ConnectErrorKind, Connection, Destination, DestinationOptions};
+
+pub(super) fn run(args: &ReplayArgs, output: &OutputArgs) -> Result<Exit, Failure> {
+    let destination = destination(&args.destination)?;
+    let found = discover(&args.paths).map_err(Failure::fatal)?;
+    let catalog = Catalog::build(found);
+    let options = ReplayOptions {
+        acknowledgement_timeout: args.ack_timeout,
+        on_reject: args.on_reject.into(),
+        ..ReplayOptions::default()
+    };
+    let observer: Box<dyn Observer> = match output {
+        OutputArgs { json: true, .. } => Box::new(JsonLines),
+        OutputArgs { quiet: true, .. } => Box::new(()),
+        _ => Box::new(Lines),
+    };
+    let report = runtime()?.block_on(async {
+        tokio::select! {
+            report = connect_and_replay(&destination, &catalog, &options, &*observer) => report.map(Some),
+            () = interrupted() => Ok(None),
+        }
+    })?;
+    let Some(report) = report else {
+        note("interrupted: what was not acknowledged is still in the recordings; run the same command again");
+        return Ok(Exit::Interrupted);
+    };
+    if !output.json {
+        print_report(&report);
+    }
+    Ok(exit_of(&report))
+}
+
+async fn connect_and_replay(
+    destination: &Destination,
+    catalog: &Catalog,
+    options: &ReplayOptions,
+    observer: &dyn Observer,
+) -> Result<Report, Failure> {
+    let lane = Connection::open(destination).await.map_err(connect_failure)?;
+    Ok(replay(&lane, catalog, options, observer).await)
+}
+
+fn exit_of(report: &Report) -> Exit {
+    if report.stopped.is_some() {
+        Exit::Destination
+    } else if report.is_complete() {
+        Exit::Complete
+    } else {
+        Exit::Incomplete
+    }
+}
+
+fn destination(args: &DestinationArgs) -> Result<Destination, Failure> {
+    let api_key = match std::env::var("SIFT_API_KEY") {
+        Ok(key) => Some(ApiKey::new(&key, "SIFT_API_KEY").map_err(connect_failure)?),
+        Err(std::env::VarError::NotPresent) => None,
+        Err(std::env::VarError::NotUnicode(_)) => {
+            return Err(Failure::new(Exit::Usage, "SIFT_API_KEY isn't text: set it to the key that Sift gave you"));
+        }
+    };
+    let options = DestinationOptions {
+        uri: args.uri.clone(),
+        api_key,
+        api_key_file: args.api_key_file.clone(),
+        profile: args.profile.clone(),
+        ca_cert: args.ca_cert.clone(),
+        client_cert: args.client_cert.clone(),
+        client_key: args.client_key.clone(),
+        insecure: args.insecure,
+        ..DestinationOptions::default()
+    };
+    Destination::resolve(&options).map_err(connect_failure)
+}
+
+fn connect_failure(error: ConnectError) -> Failure {
+    let exit = match error.kind() {
+        ConnectErrorKind::Usage => Exit::Usage,
+        ConnectErrorKind::Unreachable | ConnectErrorKind::CredentialsRefused => Exit::Destination,
+    };
+    Failure::new(exit, error)
+}

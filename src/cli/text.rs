@@ -1,0 +1,119 @@
+//! Text for people: numbers, times, names that somebody else chose, tables. And the only place that prints.
+#![allow(clippy::print_stderr, reason = "diagnostics go to stderr")]
+
+use std::fmt::Display;
+use std::io::Write;
+use std::path::Path;
+
+use chrono::{DateTime, SecondsFormat};
+
+/// Prints a line of results.
+pub(super) fn out(line: impl Display) {
+    // A reader that went away (`| head`) isn't our failure.
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
+
+/// Prints a line of diagnostics.
+pub(super) fn note(line: impl Display) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
+/// A text that somebody else chose, without what a terminal would obey.
+pub(super) fn shown(text: impl AsRef<str>) -> String {
+    let mut shown = String::new();
+    for c in text.as_ref().chars() {
+        if c.is_control() { shown.extend(c.escape_default()) } else { shown.push(c) }
+    }
+    shown
+}
+
+/// A path, likewise.
+pub(super) fn shown_path(path: &Path) -> String {
+    shown(path.to_string_lossy())
+}
+
+/// A number with its thousands apart.
+pub(super) fn number(value: u64) -> String {
+    let digits = value.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// A number of bytes.
+pub(super) fn bytes(value: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    let mut scaled = value as f64;
+    let mut unit = "B";
+    for next in UNITS {
+        if scaled < 1024.0 {
+            break;
+        }
+        scaled /= 1024.0;
+        unit = next;
+    }
+    if unit == "B" { format!("{value} B") } else { format!("{scaled:.1} {unit}") }
+}
+
+/// A time in UTC, from ns since the Unix epoch.
+pub(super) fn time(ns: i64) -> String {
+    DateTime::from_timestamp_nanos(ns).to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+/// A thing and how many of it.
+pub(super) fn count(value: u64, one: &str, many: &str) -> String {
+    format!("{} {}", number(value), if value == 1 { one } else { many })
+}
+
+/// A table: columns as wide as they must be; those named in the heading with `>` in front to the right.
+pub(super) struct Table {
+    right: Vec<bool>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    pub(super) fn new(heading: &[&str]) -> Self {
+        let right = heading.iter().map(|cell| cell.starts_with('>')).collect();
+        let heading = heading.iter().map(|cell| cell.trim_start_matches('>').to_owned()).collect();
+        Self { right, rows: vec![heading] }
+    }
+
+    pub(super) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.rows.push(cells.into_iter().collect());
+    }
+
+    pub(super) fn print(&self) {
+        for row in &self.rows {
+            let cells = row.iter().enumerate().map(|(column, cell)| {
+                let width = self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+                let width = width.unwrap_or(0);
+                if self.right.get(column) == Some(&true) { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+            });
+            out(cells.collect::<Vec<_>>().join("  ").trim_end());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_easy_to_read() {
+        assert_eq!(number(0), "0");
+        assert_eq!(number(1_234_567), "1,234,567");
+        assert_eq!(bytes(1023), "1023 B");
+        assert_eq!(bytes(5 << 20), "5.0 MiB");
+        assert_eq!(time(-1), "1969-12-31T23:59:59.999Z");
+    }
+
+    #[test]
+    fn a_name_cannot_command_the_terminal() {
+        assert_eq!(shown("a\x1b[2Jb\nc"), "a\\u{1b}[2Jb\\nc");
+    }
+}
