@@ -1,0 +1,9 @@
+//! x
+mod error;
+mod filter;
+mod list;
+mod observe;
+mod schema;
+mod state;
+mod store;
+mod wire;
