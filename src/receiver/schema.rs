@@ -402,7 +402,7 @@ mod tests {
         use ChannelDataType as Data;
         let schema = schema(&[("f", &[Data::Bool]), ("f", &[Data::Int32, Data::Bool])]);
         let (int, bool) = (Some(Type::Int32(1)), Some(Type::Bool(true)));
-        assert_eq!(check(&schema, "f", &[bool.clone()]), Ok(()));
+        assert_eq!(check(&schema, "f", std::slice::from_ref(&bool)), Ok(()));
         assert_eq!(check(&schema, "f", &[int.clone(), bool.clone()]), Ok(()));
         let refusal = check(&schema, "f", &[bool, int]).unwrap_err();
         assert!(refusal.contains("channel \"c0\""), "{refusal}");
