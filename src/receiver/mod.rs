@@ -48,3 +48,6 @@ pub use refused::RefusedRequest;
 pub use server::{Receiver, ReceiverCounts, ReceiverOptions};
 pub use state::Registry;
 pub use store::{SessionKey, Store, StoreError};
+
+#[cfg(test)]
+mod tests;

@@ -26,7 +26,11 @@ use std::{
     task::{Context, Poll},
     time::Duration,
 };
-use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    sync::{oneshot, watch},
+    task::JoinHandle,
+};
 use tokio_stream::{StreamExt, wrappers::TcpListenerStream};
 use tonic::{
     Status, body::Body, codec::CompressionEncoding, codegen::Service, server::Grpc,
@@ -194,11 +198,9 @@ impl Receiver {
     pub async fn shutdown(self) -> Result<ReceiverCounts, ReceiverError> {
         let _ = self.stop.send(());
         let mut open = self.shared.open_streams.subscribe();
-        let ended = tokio::time::timeout(self.grace, open.wait_for(|open| *open == 0)).await;
-        if ended.is_err() {
-            drop(ended);
+        if !none_open(&mut open, self.grace).await {
             self.shared.abort.send_replace(true);
-            drop(tokio::time::timeout(LINGER, open.wait_for(|open| *open == 0)).await);
+            none_open(&mut open, LINGER).await;
         }
         let mut server = self.server;
         let served = match tokio::time::timeout(LINGER, &mut server).await {
@@ -212,6 +214,12 @@ impl Receiver {
         };
         served.map(|()| counts(&self.shared))
     }
+}
+
+/// Waits until no stream is open, but not for longer than `within`; whether that is so then.
+async fn none_open(open: &mut watch::Receiver<usize>, within: Duration) -> bool {
+    let none = async { open.wait_for(|open| *open == 0).await.is_ok() };
+    tokio::time::timeout(within, none).await.unwrap_or(false)
 }
 
 fn counts(shared: &Shared) -> ReceiverCounts {
