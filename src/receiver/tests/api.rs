@@ -70,7 +70,7 @@ async fn a_config_is_found_by_id_by_client_key_and_by_filter() {
             .await
             .unwrap()
             .into_inner();
-        assert_eq!(found.ingestion_configs, [config.clone()]);
+        assert_eq!(found.ingestion_configs, std::slice::from_ref(&config));
     }
     let list = ListIngestionConfigsRequest {
         filter: "name == 'k'".into(),
