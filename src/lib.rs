@@ -2,7 +2,12 @@
 
 #[cfg(feature = "replay")]
 pub mod catalog;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod cli;
 pub mod format;
+#[cfg(feature = "receiver")]
+pub mod receiver;
 pub mod record;
 #[cfg(feature = "replay")]
 pub mod replay;

@@ -1,2 +1,7 @@
-//! The command line.
-fn main() {}
+//! The command `sift-replay`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sift_replay::cli::main()
+}

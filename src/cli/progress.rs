@@ -136,7 +136,11 @@ fn verdict(report: &Report) -> String {
     if let Some(stopped) = &report.stopped {
         return format!("STOPPED: {}. Nothing is lost: run the same command again.", shown(stopped));
     }
-    if report.is_complete() { "COMPLETE: all that was found was delivered.".to_owned() } else { "INCOMPLETE: see above.".to_owned() }
+    if report.is_complete() {
+        "COMPLETE: all that was found was delivered.".to_owned()
+    } else {
+        "INCOMPLETE: see above.".to_owned()
+    }
 }
 
 /// Everything, one JSON object a line, on stdout.
@@ -249,7 +253,7 @@ fn totals_json(totals: &Totals) -> serde_json::Map<String, Value> {
 }
 
 /// The last line of a replay.
-fn summary_json(report: &Report) -> Value {
+pub(super) fn summary_json(report: &Report) -> Value {
     let lines = report.lines.iter().map(|line| {
         let mut object = totals_json(&line.totals);
         object.insert("origin".to_owned(), line.origin.clone().into());

@@ -16,7 +16,7 @@ use crate::record::RecorderOptions;
 pub(super) fn run(args: &ReceiveArgs, output: &OutputArgs) -> Result<Exit, Failure> {
     std::fs::create_dir_all(&args.into)
         .map_err(|error| Failure::fatal(format!("can't create {}: {error}", args.into.display())))?;
-    let registry = Registry::new();
+    let registry = Arc::new(Registry::new());
     let known = restore_from(&args.into, &registry)?;
     let store = Arc::new(RecordingStore::new(&args.into, RecorderOptions::default()));
     let options = ReceiverOptions { listen: args.listen, api_key: api_key(args)?, ..ReceiverOptions::default() };
@@ -29,7 +29,8 @@ pub(super) fn run(args: &ReceiveArgs, output: &OutputArgs) -> Result<Exit, Failu
         }
     };
     runtime()?.block_on(async {
-        let receiver = Receiver::start(options, registry, store.clone(), observer).await.map_err(Failure::fatal)?;
+        let receiver =
+            Receiver::start(options, registry, store.clone(), Arc::new(observer)).await.map_err(Failure::fatal)?;
         let address = receiver.local_addr();
         note(format!("listening on http://{address}, recording into {}; Ctrl-C ends", shown_path(&args.into)));
         if known > 0 {
@@ -70,8 +71,9 @@ fn restore_from(dir: &Path, registry: &Registry) -> Result<u64, Failure> {
 
 fn api_key(args: &ReceiveArgs) -> Result<Option<String>, Failure> {
     let Some(path) = &args.api_key_file else { return Ok(None) };
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::new(Exit::Usage, format!("can't read the API key from {}: {error}", path.display())))?;
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Failure::new(Exit::Usage, format!("can't read the API key from {}: {error}", path.display()))
+    })?;
     match text.trim() {
         "" => Err(Failure::new(Exit::Usage, format!("{} holds no API key", path.display()))),
         key => Ok(Some(key.to_owned())),

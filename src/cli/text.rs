@@ -92,7 +92,11 @@ impl Table {
             let cells = row.iter().enumerate().map(|(column, cell)| {
                 let width = self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
                 let width = width.unwrap_or(0);
-                if self.right.get(column) == Some(&true) { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+                if self.right.get(column) == Some(&true) {
+                    format!("{cell:>width$}")
+                } else {
+                    format!("{cell:<width$}")
+                }
             });
             out(cells.collect::<Vec<_>>().join("  ").trim_end());
         }

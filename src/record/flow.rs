@@ -219,6 +219,11 @@ impl FlowTable {
         found.ok_or_else(|| RecordError::UnknownFlow { flow: name.to_owned() })
     }
 
+    /// Whether there is exactly this flow.
+    pub(super) fn has(&self, config: &FlowConfig) -> bool {
+        self.by_name.get(&config.name).is_some_and(|flows| flows.iter().any(|flow| flow.is(config)))
+    }
+
     pub(super) fn names(&self) -> Vec<String> {
         self.flows.iter().map(|flow| flow.name().to_owned()).collect()
     }

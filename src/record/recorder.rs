@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use prost::Message;
 use uuid::Uuid;
 
 use super::error::{RecordError, SchemaError};
@@ -17,7 +18,7 @@ use super::queue::{Queue, State, Work};
 use super::schema::{FlowSchema, Schema, check_flow};
 use super::value::{Timestamp, Value};
 use super::writer::{Counters, Writer};
-use crate::format::{AddedFlows, Mark};
+use crate::format::{AddedFlows, FlowConfig, Mark};
 use crate::segment::session_dir;
 
 /// What became of a record.
@@ -209,10 +210,32 @@ impl Recorder {
             return if same { Ok(known.clone()) } else { Err(SchemaError::FlowDiffers { flow: name }.into()) };
         }
         let added = state.flows.add(&flow.0);
-        self.queue.submit(&mut state, Some(Work::Schema(AddedFlows { flows: vec![flow.0] })));
-        let flows = state.flows.len();
-        state.frame.set_flow_count(flows);
+        self.submit_flows(&mut state, vec![flow.0]);
         Ok(added)
+    }
+
+    /// Adds flows while recording, from a ready-made `CreateIngestionConfigFlowsRequest`, encoded. As Sift does, this
+    /// takes several flows of one name, told apart by their channels; those that are there already are passed over.
+    ///
+    /// # Errors
+    /// As [`add_flow`](Self::add_flow).
+    pub fn add_flows_request(&self, request: &[u8]) -> Result<(), RecordError> {
+        let request = AddedFlows::decode(request).map_err(|error| SchemaError::Request(error.to_string()))?;
+        request.flows.iter().try_for_each(check_flow)?;
+        let mut state = self.open_state()?;
+        let flows: Vec<_> = request.flows.into_iter().filter(|flow| !state.flows.has(flow)).collect();
+        if !flows.is_empty() {
+            flows.iter().for_each(|flow| {
+                state.flows.add(flow);
+            });
+            self.submit_flows(&mut state, flows);
+        }
+        Ok(())
+    }
+
+    fn submit_flows(&self, state: &mut State, flows: Vec<FlowConfig>) {
+        self.queue.submit(state, Some(Work::Schema(AddedFlows { flows })));
+        state.frame.set_flow_count(state.flows.len());
     }
 
     /// Records a fact in time, between the records before it and those behind it.

@@ -20,7 +20,9 @@ const FLOWS: [&str; 4] = ["imu", "gps", "power", "status"];
 /// The schema of the flight's part `run`.
 pub(super) fn schema(run: &str) -> Schema {
     let double = |name: &str, unit: &str| Channel::new(name, DataType::Double).unit(unit);
-    let imu = ["accel.x", "accel.y", "accel.z"].into_iter().fold(FlowSchema::new("imu"), |flow, name| flow.channel(double(name, "m/s²")));
+    let imu = ["accel.x", "accel.y", "accel.z"]
+        .into_iter()
+        .fold(FlowSchema::new("imu"), |flow, name| flow.channel(double(name, "m/s²")));
     let imu = ["gyro.x", "gyro.y", "gyro.z"].into_iter().fold(imu, |flow, name| flow.channel(double(name, "rad/s")));
     let gps = FlowSchema::new("gps")
         .channel(double("latitude", "°"))
@@ -31,7 +33,10 @@ pub(super) fn schema(run: &str) -> Schema {
         .channel(Channel::new("voltage", DataType::Float).unit("V"))
         .channel(Channel::new("charge", DataType::Int32).unit("mAh"))
         .channel(Channel::new("breakers", DataType::BitField).bits("main", 0, 1).bits("payload", 1, 3));
-    let phase = PHASES.iter().zip(0..).fold(Channel::new("phase", DataType::Enum), |phase, (name, key)| phase.enum_value(key, *name));
+    let phase = PHASES
+        .iter()
+        .zip(0..)
+        .fold(Channel::new("phase", DataType::Enum), |phase, (name, key)| phase.enum_value(key, *name));
     let status = FlowSchema::new("status")
         .channel(phase)
         .channel(Channel::new("armed", DataType::Bool))
@@ -69,7 +74,7 @@ fn wave(n: u64, channel: u64) -> f64 {
 }
 
 fn message(n: u64) -> String {
-    format!("step {n}: {}", if n % 300 == 0 { "all systems nominal" } else { "…" })
+    format!("step {n}: {}", if n.is_multiple_of(300) { "all systems nominal" } else { "…" })
 }
 
 /// Records record `n`.
@@ -78,7 +83,11 @@ pub(super) fn record(recorder: &Recorder, flows: &[Flow], n: u64) -> Result<(), 
     let at = flow_of(n);
     let Some(flow) = flows.get(at) else { return Ok(()) };
     let recorded = match at {
-        0 => recorder.record(flow, time, &std::array::from_fn::<_, 6, _>(|channel| Value::Double(wave(n, channel as u64)))),
+        0 => recorder.record(
+            flow,
+            time,
+            &std::array::from_fn::<_, 6, _>(|channel| Value::Double(wave(n, channel as u64))),
+        ),
         1 => recorder.record(
             flow,
             time,

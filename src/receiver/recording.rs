@@ -1,0 +1,125 @@
+//! The store that really stores: a recorder for each ingestion config and run, so that what a receiver got is a backup
+//! like any other, and can be replayed.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use prost::Message;
+use sift_rs::ingestion_configs::v2::{CreateIngestionConfigFlowsRequest, CreateIngestionConfigRequest};
+use sift_rs::runs::v2::CreateRunRequest;
+
+use super::error::RegistryError;
+use super::state::Registry;
+use super::store::{SessionKey, Store, StoreError};
+use crate::catalog::Catalog;
+use crate::record::{RecordError, Recorded, Recorder, RecorderOptions, Schema};
+
+/// Records what a receiver gets, as sessions below a directory.
+pub struct RecordingStore {
+    root: PathBuf,
+    options: RecorderOptions,
+    sessions: Mutex<HashMap<SessionKey, Session>>,
+}
+
+struct Session {
+    recorder: Arc<Recorder>,
+    /// How many of the config's flows the recorder has.
+    flows: usize,
+}
+
+impl RecordingStore {
+    /// Records below `root`. Whatever the options' sync policy, a stream is acknowledged only when it is durable.
+    pub fn new(root: &Path, options: RecorderOptions) -> Self {
+        Self { root: root.to_owned(), options, sessions: Mutex::default() }
+    }
+
+    /// Seals all segments. Nothing can be stored in the sessions so far afterwards.
+    ///
+    /// # Errors
+    /// The first recorder's that fails; the others are finished all the same.
+    pub fn finish(&self) -> Result<(), RecordError> {
+        let sessions = std::mem::take(&mut *self.lock());
+        let results: Vec<_> = sessions.into_values().map(|session| session.recorder.finish()).collect();
+        results.into_iter().try_for_each(|result| result.map(|_| ()))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<SessionKey, Session>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn recorder(&self, key: &SessionKey) -> Result<Arc<Recorder>, StoreError> {
+        self.lock().get(key).map(|session| session.recorder.clone()).ok_or(StoreError::Closed)
+    }
+}
+
+impl Store for RecordingStore {
+    fn open(
+        &self,
+        key: &SessionKey,
+        config: &CreateIngestionConfigRequest,
+        run: Option<&CreateRunRequest>,
+    ) -> Result<(), StoreError> {
+        let mut sessions = self.lock();
+        if let Some(session) = sessions.get_mut(key) {
+            let flows = config.flows.get(session.flows..).unwrap_or_default().to_vec();
+            if !flows.is_empty() {
+                let request = CreateIngestionConfigFlowsRequest { flows, ..Default::default() };
+                session.recorder.add_flows_request(&request.encode_to_vec()).map_err(store_error)?;
+                session.flows = config.flows.len();
+            }
+            return Ok(());
+        }
+        let run = run.map(Message::encode_to_vec);
+        let schema = Schema::from_requests(&config.encode_to_vec(), run.as_deref())
+            .map_err(|error| StoreError::Failed(error.to_string()))?;
+        let recorder = Recorder::create(&self.root, &schema, self.options.clone()).map_err(store_error)?;
+        sessions.insert(key.clone(), Session { recorder: Arc::new(recorder), flows: config.flows.len() });
+        Ok(())
+    }
+
+    fn record(&self, key: &SessionKey, request: &[u8]) -> Result<(), StoreError> {
+        match self.recorder(key)?.record_request(request).map_err(store_error)? {
+            Recorded::Seq(_) => Ok(()),
+            Recorded::Dropped => Err(StoreError::Full("the disk is behind".to_owned())),
+        }
+    }
+
+    fn flush(&self, keys: &[SessionKey]) -> Result<(), StoreError> {
+        // Recorders sync on threads of their own; asking one after the other costs little.
+        keys.iter().try_for_each(|key| self.recorder(key)?.flush().map_err(store_error))
+    }
+}
+
+impl std::fmt::Debug for RecordingStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RecordingStore").field("root", &self.root).finish_non_exhaustive()
+    }
+}
+
+fn store_error(error: RecordError) -> StoreError {
+    match &error {
+        RecordError::Finished => StoreError::Closed,
+        RecordError::Failed { source, .. } | RecordError::Segment(source) if source.is_out_of_space() => {
+            StoreError::Full(error.to_string())
+        }
+        _ => StoreError::Failed(error.to_string()),
+    }
+}
+
+/// Makes a registry know the configs and runs of all sessions of a catalog, under the ids that they had. Returns how
+/// many sessions it knows.
+///
+/// # Errors
+/// [`RegistryError`] if a session's requests contradict another's.
+pub fn restore(registry: &Registry, catalog: &Catalog) -> Result<u64, RegistryError> {
+    let mut known = 0;
+    for session in &catalog.sessions {
+        let Some(requests) = &session.requests else { continue };
+        let Ok(config) = CreateIngestionConfigRequest::decode(&requests.ingestion_config[..]) else { continue };
+        let run = requests.run.as_deref().and_then(|run| CreateRunRequest::decode(run).ok());
+        registry.restore(&config, run.as_ref())?;
+        known += 1;
+    }
+    Ok(known)
+}

@@ -1,0 +1,6 @@
+//! Over real sockets, with real clients.
+
+mod api;
+mod ingest;
+mod sdk;
+mod support;
