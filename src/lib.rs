@@ -1,4 +1,10 @@
-//! Records telemetry without a network and replays it into Sift.
+#![doc = include_str!("../README.md")]
+//!
+//! # The crate
+//!
+//! [`record::Recorder`] records; with the feature `replay`, `catalog` finds recordings and `replay` sends them over a
+//! `sift` connection; with the feature `receiver`, `receiver` is an endpoint of one's own. [`segment`] reads and writes
+//! single files, and [`format`] knows the bytes.
 
 #[cfg(feature = "replay")]
 pub mod catalog;
@@ -14,3 +20,5 @@ pub mod replay;
 pub mod segment;
 #[cfg(feature = "replay")]
 pub mod sift;
+
+pub use record::{Recorder, RecorderOptions};
