@@ -4,7 +4,7 @@
 //!
 //! [`record::Recorder`] records; with the feature `replay`, `catalog` finds recordings and `replay` sends them over a
 //! `sift` connection; with the feature `receiver`, `receiver` is an endpoint of one's own. [`segment`] reads and writes
-//! single files, and [`format`] knows the bytes.
+//! single files, and [`mod@format`] knows the bytes.
 
 #[cfg(feature = "replay")]
 pub mod catalog;
