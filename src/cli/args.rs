@@ -1,4 +1,5 @@
 //! The command line's grammar.
+#![allow(rustdoc::bare_urls, reason = "these texts are help on a terminal")]
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
