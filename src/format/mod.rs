@@ -12,6 +12,7 @@ mod error;
 mod frame;
 mod limits;
 mod message;
+mod payload;
 mod pbfs;
 mod record;
 mod scan;
@@ -19,11 +20,7 @@ mod seal;
 mod wire;
 
 pub use error::{DamageCause, EncodeError, PayloadError, Unreadable, WireError};
-pub(crate) use frame::check_raw_len;
-pub use frame::{
-    Codec, Compression, FLAG_BARE, FRAME_HEADER_BYTES, Frame, FrameHeader, Kind, MAGIC, PayloadDecoder, PayloadEncoder,
-    SYNC_MARKER, TimeRange,
-};
+pub use frame::{Codec, FLAG_BARE, FRAME_HEADER_BYTES, Frame, FrameHeader, Kind, MAGIC, SYNC_MARKER, TimeRange};
 pub use limits::{
     MAX_INDEX_ENTRIES, MAX_PBFS_CHUNK_BYTES, MAX_RAW_BYTES, MAX_RECORD_BYTES, MAX_SEAL_FLOWS, MAX_STORED_BYTES,
     RECORD_PREFIX_BYTES,
@@ -33,6 +30,8 @@ pub use message::{
     FlowConfig, IndexEntry, IngestionConfig, Mark, MarkMessage, Run, Seal, SealFlow, SegmentHeader, segment_id,
     segment_index,
 };
+pub(crate) use payload::check_raw_len;
+pub use payload::{Compression, PayloadDecoder, PayloadEncoder};
 pub use pbfs::{PBFS_HEADER_BYTES, PbfsChunk, PbfsScanner, PbfsStep};
 pub(crate) use record::field;
 pub use record::{RecordInfo, Records, Suffix, put_record};
