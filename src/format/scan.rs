@@ -60,7 +60,7 @@ enum Stage {
     Ended,
 }
 
-/// Finds the frames of a segment, in order ([F-30] to [F-32]).
+/// Finds the frames of a segment, in order ([F-30] to [F-32]): magic, frames, trailer, nothing else ([F-2]).
 #[derive(Debug, Clone)]
 pub struct Scanner {
     position: u64,
@@ -177,6 +177,7 @@ impl Scanner {
             return damage(DamageCause::PayloadChecksum);
         }
         if header.kind == Kind::Data {
+            // [F-34]
             if header.first_seq < self.next_seq {
                 return damage(DamageCause::SeqBackwards);
             }
