@@ -36,7 +36,8 @@ pub struct Torn {
     pub seqs: Option<Range<u64>>,
 }
 
-/// What a scanner found next.
+/// What a scanner found next. Every byte of a file belongs to exactly one of: magic, frame, damage, torn end, trailer
+/// ([F-38]).
 #[derive(Debug)]
 pub enum Step<'a> {
     /// A sound frame.

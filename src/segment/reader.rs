@@ -143,7 +143,7 @@ impl SegmentReader {
             seal.as_ref().map(|(_, frame)| frame.segment_id),
             name.map(|name| segment_id(name.session, name.index)),
         ];
-        // [F-8]: a HEADER or SEAL that stale bytes of another segment left in this file's place says nothing of it.
+        // [F-37]: a HEADER or SEAL that stale bytes of another segment left in this file's place says nothing of it.
         let id = settle(path, ids).map_err(io_error)?;
         header = header.filter(|(_, frame)| id == Some(frame.segment_id));
         seal = seal.filter(|(_, frame)| id == Some(frame.segment_id));
@@ -256,7 +256,7 @@ fn event<'a>(decoder: &'a mut PayloadDecoder, frame: Frame<'a>) -> Event<'a> {
     event.unwrap_or(malformed)
 }
 
-/// [F-33]: the segment's id where HEADER, SEAL and name may disagree: the one that most sound frames carry.
+/// [F-37]: the segment's id where HEADER, SEAL and name may disagree: the one that most sound frames carry.
 fn settle(path: &Path, ids: [Option<u64>; 3]) -> io::Result<Option<u64>> {
     let mut claims: Vec<u64> = Vec::new();
     for id in ids.into_iter().flatten() {

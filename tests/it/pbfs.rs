@@ -217,29 +217,6 @@ fn a_chunk_of_more_than_64_mib_is_garbage() {
     assert_eq!(found.lost, [(DamageCause::ChunkLength.as_str().to_owned(), 0, 12)]);
 }
 
-/// [P-3]: a search hands over no byte more often than the chunks that could begin there ask for.
-#[test]
-fn looking_for_a_chunk_takes_steps_in_proportion_to_the_file() {
-    let steps = |words: usize| {
-        let word = [0, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0];
-        let file: Vec<u8> = std::iter::repeat_n(word, words).flatten().collect();
-        let (mut scanner, mut seen, mut steps) = (PbfsScanner::new(), 0usize, 0usize);
-        loop {
-            let begin = scanner.position() as usize;
-            match scanner.step(&file[begin..seen.max(begin)], seen == file.len()) {
-                PbfsStep::NeedMore(bytes) => seen = file.len().min(seen.max(begin + bytes) + 4096),
-                PbfsStep::End => return steps,
-                _ => {}
-            }
-            steps += 1;
-        }
-    };
-    for words in [10_000, 20_000, 40_000] {
-        // One more step for each 4 KiB that is handed over.
-        assert!((10..words * 12 / 4096 + 10).contains(&steps(words)), "{} steps for {words} words", steps(words));
-    }
-}
-
 /// [P-4]: name and place say nothing about such a file, its content says all.
 #[test]
 fn a_renamed_copy_has_the_same_content_and_reads_alike() {

@@ -281,7 +281,7 @@ fn frame_content(kind: Kind, header: &FrameHeader, raw: &[u8]) -> Option<Value> 
     })
 }
 
-/// Every byte belongs to exactly one of: magic, a frame, damage, the torn end, the trailer. Fails otherwise.
+/// [F-38]: every byte belongs to exactly one of: magic, a frame, damage, the torn end, the trailer. Fails otherwise.
 pub fn check_coverage(file: &[u8], events: &[Value]) {
     let magic_is_lost = events.first().is_some_and(|e| e["offset"] == 0);
     let mut at = if magic_is_lost || file.is_empty() { 0 } else { 8 };

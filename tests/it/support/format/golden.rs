@@ -518,7 +518,7 @@ fn foreign() -> Vec<Vector> {
     let range = |i: usize| sealed.frames[i].offset..sealed.frames[i].offset + sealed.frames[i].len;
     assert_eq!(other.bytes.len(), sealed.bytes.len(), "the segments are laid out alike");
     let splice = |name, about, i: usize| {
-        let mut v = of(name, about, &["F-8", "F-33"], &sealed);
+        let mut v = of(name, about, &["F-8", "F-37"], &sealed);
         v.bytes[range(i)].copy_from_slice(&other.bytes[range(i)]);
         let mut events = sealed.events();
         events[i] = damage(sealed.frames[i].offset, sealed.frames[i].len, "misplaced", None);
@@ -535,7 +535,7 @@ fn foreign() -> Vec<Vector> {
     let mut spliced = of(
         "spliced-header-open",
         "HEADER is another segment's, and there is no SEAL: the name and most frames say who this one is.",
-        &["F-8", "F-33"],
+        &["F-8", "F-37"],
         &open,
     );
     spliced.events[0] = damage(open.frames[0].offset, open.frames[0].len, "misplaced", None);
