@@ -282,3 +282,19 @@ fn seqs_in_two_segments_of_a_session_count_once() {
     assert_eq!(twice, [3, 4]);
     assert_eq!(session.keys().copied().collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5]);
 }
+
+/// [F-33]: where HEADER, SEAL and the name are lost, the frames still tell the segment's id, by which its session can be
+/// found [F-9].
+#[test]
+fn a_nameless_segment_without_a_header_tells_its_id() {
+    use sift_replay::segment::SegmentReader;
+
+    let (bytes, dir) = (committed("header-lost-nameless").0, tempfile::tempdir().unwrap());
+    let path = dir.path().join("copy of something");
+    fs::write(&path, bytes).unwrap();
+    let mut reader = SegmentReader::open(&path).unwrap();
+    assert_eq!(reader.identity().segment_id, None);
+    while reader.next_event().unwrap().is_some() {}
+    assert_eq!(reader.identity().segment_id, Some(golden::plain().id()));
+    assert_eq!(reader.identity().session, None);
+}
