@@ -202,6 +202,14 @@ pub fn foreign() -> Vec<Vector> {
     events[4] = damage(seg.frames[4].offset, seg.frames[4].len, "header-checksum", None);
     let within = within.with(events);
 
+    let mut seg = plain();
+    // The record ends the frame, so that the next frame's marker follows right behind.
+    let markers: &'static [u8] = Box::leak([&SYNC[..], &SYNC, &SYNC[..4]].concat().into_boxed_slice());
+    seg.data(&[Rec::new("imu", 1_700_000_050, 0, vec![V::Bytes(markers)])], false).data(&imus(60, 1), false).seal();
+    let about = "Sync markers, the last cut short, right ahead of a frame, in a frame whose header is damaged.";
+    let mut markers = of("markers-in-damage", about, &["F-5", "F-32"], &seg).flip(seg.frames[4].offset);
+    markers.events[4] = damage(seg.frames[4].offset, seg.frames[4].len, "no-frame", None);
+
     let mut other = Seg::new(header(9));
     other.data(&imus(0, 2), false).data(&imus(2, 1), false).data(&imus(3, 2), false).seal();
     let range = |i: usize| sealed.frames[i].offset..sealed.frames[i].offset + sealed.frames[i].len;
@@ -250,7 +258,7 @@ pub fn foreign() -> Vec<Vector> {
     behind.events.push(damage(end, second.len(), "after-seal", None));
     // The trailer isn't at the file's end.
     behind.sealed = false;
-    vec![nested, within, data, header, seal, spliced.identity_of_name(), shifted, backwards, behind]
+    vec![nested, within, markers, data, header, seal, spliced.identity_of_name(), shifted, backwards, behind]
 }
 
 /// Sound frames of a later version.
