@@ -71,7 +71,8 @@ pub struct RecordInfo<'a> {
 }
 
 impl<'a> RecordInfo<'a> {
-    /// Reads a request's top level; where a field stands twice, the last one counts, as protobuf merges.
+    /// Reads a request's top level; where a field stands twice, the last one counts, as protobuf merges. Timestamps are
+    /// merged part by part ([F-36]), and bounded to what an `i64` holds ([F-17]).
     ///
     /// # Errors
     /// The bytes aren't a protobuf message.

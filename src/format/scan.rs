@@ -36,7 +36,8 @@ pub struct Torn {
     pub seqs: Option<Range<u64>>,
 }
 
-/// What a scanner found next.
+/// What a scanner found next. Every byte of a file belongs to exactly one of: magic, frame, damage, torn end, trailer
+/// ([F-38]).
 #[derive(Debug)]
 pub enum Step<'a> {
     /// A sound frame.
@@ -60,7 +61,7 @@ enum Stage {
     Ended,
 }
 
-/// Finds the frames of a segment, in order ([F-30] to [F-32]).
+/// Finds the frames of a segment, in order ([F-30] to [F-32]): magic, frames, trailer, nothing else ([F-2]).
 #[derive(Debug, Clone)]
 pub struct Scanner {
     position: u64,
@@ -169,17 +170,19 @@ impl Scanner {
         let offset = self.position;
         self.position += len as u64;
         let damage = |cause| Some(Step::Damage(Damage { offset, len: len as u64, cause, seqs: seqs.clone() }));
+        if header.kind == Kind::Seal {
+            // Also when the payload is damaged: what follows a SEAL is the trailer, and it is sound.
+            self.stage = Stage::Trailer { seal_offset: offset };
+        }
         if crc32fast::hash(stored) != header.payload_crc {
             return damage(DamageCause::PayloadChecksum);
         }
         if header.kind == Kind::Data {
+            // [F-34]
             if header.first_seq < self.next_seq {
                 return damage(DamageCause::SeqBackwards);
             }
             self.next_seq = header.end_seq();
-        }
-        if header.kind == Kind::Seal {
-            self.stage = Stage::Trailer { seal_offset: offset };
         }
         Some(Step::Frame(Frame { header, stored }))
     }
@@ -354,6 +357,16 @@ mod tests {
         let mut file = segment();
         file.extend(b"more");
         assert_eq!(scan(&file, None, 1).last().unwrap(), &format!("after-seal at {} +4", segment().len()));
+    }
+
+    #[test]
+    fn a_damaged_seal_does_not_cost_the_trailer() {
+        let mut file = segment();
+        let seal = file.len() - 16 - 76;
+        file[seal + 73] ^= 1;
+        for growth in [1, 1000] {
+            assert_eq!(scan(&file, None, growth).last().unwrap(), &format!("payload-checksum at {seal} +76"));
+        }
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Reading one PBFS file, the official library's disk backup. Readers never write.
+//! Reading one PBFS file, the official library's disk backup. Readers never write. Such a file has no session, and its
+//! name says nothing: who must know it again goes by a hash of its content ([P-4]).
 
 use std::path::{Path, PathBuf};
 

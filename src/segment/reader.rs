@@ -99,7 +99,7 @@ pub struct Identity {
     pub session: Option<Uuid>,
     /// The segment's number in the session.
     pub index: Option<u32>,
-    /// The segment's id, which all its frames carry.
+    /// The segment's id, which all its frames carry; learnt from the first sound frame if nothing else tells it.
     pub segment_id: Option<u64>,
 }
 
@@ -135,9 +135,18 @@ impl SegmentReader {
         let io_error = |source| SegmentError::Io { action: "read", path: path.to_owned(), source };
         let mut file = File::open(path).map_err(io_error)?;
         let bytes = file.metadata().map_err(io_error)?.len();
-        let header = read_header(&mut file).map_err(io_error)?;
-        let seal = read_seal(&mut file, bytes).map_err(io_error)?;
+        let mut header = read_header(&mut file).map_err(io_error)?;
+        let mut seal = read_seal(&mut file, bytes).map_err(io_error)?;
         let name = SegmentName::of_path(path);
+        let ids = [
+            header.as_ref().map(|(_, frame)| frame.segment_id),
+            seal.as_ref().map(|(_, frame)| frame.segment_id),
+            name.map(|name| segment_id(name.session, name.index)),
+        ];
+        // [F-37]: a HEADER or SEAL that stale bytes of another segment left in this file's place says nothing of it.
+        let id = settle(path, ids).map_err(io_error)?;
+        header = header.filter(|(_, frame)| id == Some(frame.segment_id));
+        seal = seal.filter(|(_, frame)| id == Some(frame.segment_id));
         let identity = identify(header, seal.as_ref(), name);
         // Only a file that its writer has finished with is mapped.
         let sealed = seal.is_some() && name.is_some_and(|name| !name.open);
@@ -204,6 +213,7 @@ impl SegmentReader {
                 Step::Frame(frame) => break frame.header,
             }
         };
+        self.identity.segment_id.get_or_insert(header.segment_id);
         let window = self.source.window(header.offset).0;
         let frame = window.get(..FRAME_HEADER_BYTES + header.stored_len as usize);
         let stored = frame.and_then(|frame| frame.get(FRAME_HEADER_BYTES..)).unwrap_or_default();
@@ -249,6 +259,43 @@ fn event<'a>(decoder: &'a mut PayloadDecoder, frame: Frame<'a>) -> Event<'a> {
         Kind::Unknown(_) => None,
     };
     event.unwrap_or(malformed)
+}
+
+/// [F-37]: the segment's id where HEADER, SEAL and name may disagree: the one that most sound frames carry.
+fn settle(path: &Path, ids: [Option<u64>; 3]) -> io::Result<Option<u64>> {
+    let mut claims: Vec<u64> = Vec::new();
+    for id in ids.into_iter().flatten() {
+        if !claims.contains(&id) {
+            claims.push(id);
+        }
+    }
+    if claims.len() < 2 {
+        return Ok(claims.first().copied());
+    }
+    let mut best: Option<(u64, u64)> = None;
+    for id in claims {
+        let frames = count_frames(path, id)?;
+        if best.is_none_or(|(_, most)| frames > most) {
+            best = Some((id, frames));
+        }
+    }
+    Ok(best.map(|(id, _)| id))
+}
+
+/// How many sound frames of the segment `id` the file has.
+fn count_frames(path: &Path, id: u64) -> io::Result<u64> {
+    let mut source = Source::open(path, false)?;
+    let mut scanner = Scanner::new(Some(id));
+    let mut frames = 0;
+    loop {
+        let (window, at_end) = source.window(scanner.position());
+        match scanner.step(window, at_end) {
+            Step::NeedMore(bytes) => source.fill(scanner.position(), bytes)?,
+            Step::End => return Ok(frames),
+            Step::Frame(_) => frames += 1,
+            Step::Damage(_) | Step::Torn(_) => {}
+        }
+    }
 }
 
 /// [F-33]: HEADER, else SEAL's copy, else the name.

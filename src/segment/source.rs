@@ -48,7 +48,9 @@ impl Source {
             buffer.clear();
             *begin = position;
         }
-        let wanted = bytes.saturating_sub(buffer.len()).max(READ_BYTES);
+        // In proportion to what is kept, so that a search through hostile lengths, which looks far ahead at each byte,
+        // doesn't move and sum a long window for every short read ([P-3]).
+        let wanted = bytes.saturating_sub(buffer.len()).max(READ_BYTES).max(buffer.len() / 4);
         file.seek(SeekFrom::Start(*begin + buffer.len() as u64))?;
         // Grows with what is there, not with what a length in the file claims.
         let read = file.by_ref().take(wanted as u64).read_to_end(buffer)?;
@@ -59,4 +61,28 @@ impl Source {
 
 fn tail(bytes: &[u8], from: u64) -> &[u8] {
     usize::try_from(from).ok().and_then(|from| bytes.get(from..)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_window_advances_in_long_steps() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let len = 8 << 20;
+        std::fs::write(&path, vec![7; len]).unwrap();
+        let mut source = Source::open(&path, false).unwrap();
+        let (mut fills, mut position) = (0, 0);
+        // A scanner that always wants half of the file behind the byte at which it stands.
+        while !source.window(position).1 {
+            source.fill(position, len / 2).unwrap();
+            fills += 1;
+            let window = source.window(position).0.len();
+            assert!(window <= len / 2 + len / 8 + READ_BYTES, "{window} bytes kept");
+            position += (window.saturating_sub(len / 2) + 1) as u64;
+        }
+        assert!(fills <= 6, "{fills} fills");
+    }
 }
