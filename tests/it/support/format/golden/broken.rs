@@ -1,6 +1,6 @@
 //! Vectors of files that are cut off, damaged, forged, or of a later version.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::*;
 
