@@ -67,15 +67,26 @@ pub struct DiscoverError {
     pub source: io::Error,
 }
 
+/// Whether all of `paths` are there.
+///
+/// # Errors
+/// [`DiscoverError`] for the first that isn't.
+pub fn check_paths(paths: &[PathBuf]) -> Result<(), DiscoverError> {
+    paths.iter().try_for_each(|path| {
+        std::fs::metadata(path).map_err(|source| DiscoverError { path: path.clone(), source })?;
+        Ok(())
+    })
+}
+
 /// Finds all files at and below `paths`, each once, in the order of their names.
 ///
 /// # Errors
 /// [`DiscoverError`] if one of `paths` itself isn't there. What can't be read further down is
 /// [`FileKind::Unreadable`].
 pub fn discover(paths: &[PathBuf]) -> Result<Vec<Found>, DiscoverError> {
+    check_paths(paths)?;
     let mut found: Vec<Found> = Vec::new();
     for path in paths {
-        std::fs::metadata(path).map_err(|source| DiscoverError { path: path.clone(), source })?;
         let walk = WalkDir::new(path).sort_by_file_name().into_iter();
         for entry in walk.filter_entry(|entry| entry.file_name() != STATE_DIR) {
             match entry {

@@ -8,6 +8,6 @@ mod discover;
 mod seq_set;
 mod sessions;
 
-pub use discover::{DiscoverError, FileKind, ForeignReason, Found, STATE_DIR, discover};
+pub use discover::{DiscoverError, FileKind, ForeignReason, Found, STATE_DIR, check_paths, discover};
 pub use seq_set::SeqSet;
 pub use sessions::{Catalog, Ignored, Requests, SegmentFile, Session, Unreadable};

@@ -133,6 +133,9 @@ pub(super) fn print_report(report: &Report) {
 }
 
 fn verdict(report: &Report) -> String {
+    if report.interrupted {
+        return "INTERRUPTED: nothing is lost; run the same command again.".to_owned();
+    }
     if let Some(stopped) = &report.stopped {
         return format!("STOPPED: {}. Nothing is lost: run the same command again.", shown(stopped));
     }
@@ -273,6 +276,7 @@ pub(super) fn summary_json(report: &Report) -> Value {
         ("seconds", json!(report.elapsed.as_secs_f64())),
         ("complete", json!(report.is_complete())),
         ("stopped", json!(report.stopped)),
+        ("interrupted", json!(report.interrupted)),
         ("origins", lines.collect()),
     ] {
         summary.insert(name.to_owned(), value);

@@ -3,16 +3,15 @@
 use super::args::{DestinationArgs, OutputArgs, ReplayArgs};
 use super::exit::{Exit, Failure};
 use super::progress::{JsonLines, Lines, print_report};
-use super::text::note;
 use super::{interrupted, runtime};
-use crate::catalog::{Catalog, discover};
-use crate::replay::{Observer, ReplayOptions, Report, replay};
+use crate::catalog::{Catalog, check_paths, discover};
+use crate::replay::{Observer, ReplayEvent, ReplayOptions, Report, replay_until};
 use crate::sift::{ApiKey, ConnectError, ConnectErrorKind, Connection, Destination, DestinationOptions};
 
 pub(super) fn run(args: &ReplayArgs, output: &OutputArgs) -> Result<Exit, Failure> {
+    check_paths(&args.paths).map_err(Failure::fatal)?;
     let destination = destination(&args.destination)?;
-    let found = discover(&args.paths).map_err(Failure::fatal)?;
-    let catalog = Catalog::build(found);
+    let catalog = Catalog::build(discover(&args.paths).map_err(Failure::fatal)?);
     let options = ReplayOptions {
         acknowledgement_timeout: args.ack_timeout,
         on_reject: args.on_reject.into(),
@@ -23,20 +22,11 @@ pub(super) fn run(args: &ReplayArgs, output: &OutputArgs) -> Result<Exit, Failur
         OutputArgs { quiet: true, .. } => Box::new(()),
         _ => Box::new(Lines),
     };
-    let report = runtime()?.block_on(async {
-        tokio::select! {
-            report = connect_and_replay(&destination, &catalog, &options, &*observer) => report.map(Some),
-            () = interrupted() => Ok(None),
-        }
-    })?;
-    let Some(report) = report else {
-        note("interrupted: what was not acknowledged is still in the recordings; run the same command again");
-        return Ok(Exit::Interrupted);
-    };
+    let (report, exit) = runtime()?.block_on(connect_and_replay(&destination, &catalog, &options, &*observer))?;
     if !output.json {
         print_report(&report);
     }
-    Ok(exit_of(&report))
+    Ok(exit)
 }
 
 async fn connect_and_replay(
@@ -44,13 +34,31 @@ async fn connect_and_replay(
     catalog: &Catalog,
     options: &ReplayOptions,
     observer: &dyn Observer,
-) -> Result<Report, Failure> {
-    let lane = Connection::open(destination).await.map_err(connect_failure)?;
-    Ok(replay(&lane, catalog, options, observer).await)
+) -> Result<(Report, Exit), Failure> {
+    let lane = tokio::select! {
+        lane = Connection::open(destination) => lane,
+        () = interrupted() => return Err(Failure::new(Exit::Interrupted, "interrupted")),
+    };
+    match lane {
+        Ok(lane) => {
+            let report = replay_until(interrupted(), &lane, catalog, options, observer).await;
+            let exit = exit_of(&report);
+            Ok((report, exit))
+        }
+        Err(error) => {
+            let failure = connect_failure(error);
+            // The summary comes last whatever happens.
+            let report = Report { stopped: Some(failure.message), ..Report::of(catalog) };
+            observer.event(&ReplayEvent::Summary(&report));
+            Ok((report, failure.exit))
+        }
+    }
 }
 
 fn exit_of(report: &Report) -> Exit {
-    if report.stopped.is_some() {
+    if report.interrupted {
+        Exit::Interrupted
+    } else if report.stopped.is_some() {
         Exit::Destination
     } else if report.is_complete() {
         Exit::Complete

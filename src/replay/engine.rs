@@ -54,36 +54,47 @@ impl From<RegisterError> for Stop {
 /// Replays all that `catalog` holds over `lane`, and reports. What can't be delivered is in the report: nothing is an
 /// error here.
 pub async fn replay(lane: &Connection, catalog: &Catalog, options: &ReplayOptions, observer: &dyn Observer) -> Report {
+    replay_until(std::future::pending(), lane, catalog, options, observer).await
+}
+
+/// Like [`replay`], but gives up when `interrupted` is ready: the window on its way doesn't count as delivered, and what
+/// wasn't read is in no figure.
+pub async fn replay_until(
+    interrupted: impl Future<Output = ()>,
+    lane: &Connection,
+    catalog: &Catalog,
+    options: &ReplayOptions,
+    observer: &dyn Observer,
+) -> Report {
     let began = Instant::now();
     observer.event(&ReplayEvent::Found(catalog));
-    let mut report = Report {
-        sessions: catalog.sessions.len() as u64,
-        segments: catalog.sessions.iter().map(|session| session.segments.len() as u64).sum(),
-        pbfs_files: catalog.pbfs.len() as u64,
-        files_ignored: catalog.ignored.len() as u64,
-        files_unreadable: catalog.unreadable.len() as u64,
-        ..Report::default()
-    };
-    for job in plan(catalog) {
-        let mut run = JobRun {
-            lane,
-            options,
-            observer,
-            stopped: report.stopped.clone(),
-            job,
-            totals: Totals::default(),
-            unread: 0,
-            refusal: None,
-        };
-        run.run().await;
-        report.stopped = run.stopped.clone();
-        report.files_unreadable += run.unread;
-        report.totals.add(&run.totals);
-        report.lines.push(run.line());
+    let mut report = Report::of(catalog);
+    tokio::select! {
+        () = run_jobs(lane, catalog, options, observer, &mut report) => {}
+        () = interrupted => {
+            report.interrupted = true;
+            report.stopped = Some("interrupted".to_owned());
+        }
     }
     report.elapsed = began.elapsed();
+    report.sum();
     observer.event(&ReplayEvent::Summary(&report));
     report
+}
+
+async fn run_jobs(
+    lane: &Connection,
+    catalog: &Catalog,
+    options: &ReplayOptions,
+    observer: &dyn Observer,
+    report: &mut Report,
+) {
+    for job in plan(catalog) {
+        let Report { lines, stopped, files_unreadable, .. } = report;
+        lines.push(line(&job));
+        let Some(line) = lines.last_mut() else { return };
+        JobRun { lane, options, observer, job, line, files_unreadable, stopped }.run().await;
+    }
 }
 
 /// One job on its way.
@@ -92,17 +103,16 @@ struct JobRun<'a> {
     options: &'a ReplayOptions,
     observer: &'a dyn Observer,
     job: Job,
-    totals: Totals,
+    /// The job's figures, and why it isn't delivered any further.
+    line: &'a mut Line,
     /// Files that couldn't be read to their end.
-    unread: u64,
-    /// Why this job isn't delivered any further.
-    refusal: Option<String>,
+    files_unreadable: &'a mut u64,
     /// Why nothing is delivered any further.
-    stopped: Option<String>,
+    stopped: &'a mut Option<String>,
 }
 
 impl JobRun<'_> {
-    async fn run(&mut self) {
+    async fn run(mut self) {
         let end_stream = self.options.on_reject == OnReject::Stop;
         let mut registration = None;
         let suffix = match self.job.clone() {
@@ -133,13 +143,13 @@ impl JobRun<'_> {
         }
         if let Err(error) = reading.await {
             // A bug, but not one to hide: what it cost isn't known.
-            self.unread += 1;
+            *self.files_unreadable += 1;
             self.stop(Stop::Job(format!("reading ended unexpectedly: {error}")));
         }
     }
 
     async fn register(&self, session: &Session) -> Result<Registration, Stop> {
-        if let Some(stopped) = &self.stopped {
+        if let Some(stopped) = &*self.stopped {
             return Err(Stop::All(stopped.clone()));
         }
         let lost = |why| Stop::Job(format!("the schema of session {} {why}", session.id));
@@ -166,36 +176,36 @@ impl JobRun<'_> {
                 }
             }
             Item::Damage(path, damage) => {
-                self.totals.damaged_places += 1;
-                self.totals.damaged_bytes += damage.len;
+                self.line.totals.damaged_places += 1;
+                self.line.totals.damaged_bytes += damage.len;
                 self.observer.event(&ReplayEvent::Damage { path: &path, damage: &damage });
             }
             Item::Torn(path, torn) => {
-                self.totals.torn_files += 1;
-                self.totals.torn_bytes += torn.len;
+                self.line.totals.torn_files += 1;
+                self.line.totals.torn_bytes += torn.len;
                 self.observer.event(&ReplayEvent::Torn { path: &path, torn: &torn });
             }
             Item::Skipped(path, skipped) => {
-                self.totals.records_unreadable += skipped.seqs.as_ref().map_or(0, |seqs| seqs.end - seqs.start);
+                self.line.totals.records_unreadable += skipped.seqs.as_ref().map_or(0, |seqs| seqs.end - seqs.start);
                 self.observer.event(&ReplayEvent::Skipped { path: &path, skipped: &skipped });
             }
             Item::Mark(message) => {
                 let (Some(mark), Some(session)) = (&message.mark, self.session()) else { return };
                 if let Mark::Dropped(dropped) = mark {
-                    self.totals.records_dropped_on_board += dropped.records;
+                    self.line.totals.records_dropped_on_board += dropped.records;
                 }
                 let wall_clock_ns = message.wall_clock_ns;
                 self.observer.event(&ReplayEvent::Mark { session, wall_clock_ns, mark });
             }
             Item::Failed(path, error) => {
-                self.unread += 1;
+                *self.files_unreadable += 1;
                 tracing::error!("{error}");
                 self.stop(Stop::Job(format!("{} can't be read to its end", path.display())));
             }
             Item::Missing(ranges) => {
                 let Some(session) = self.session() else { return };
                 for seqs in &ranges {
-                    self.totals.records_missing += seqs.end - seqs.start;
+                    self.line.totals.records_missing += seqs.end - seqs.start;
                     self.observer.event(&ReplayEvent::Missing { session, seqs });
                 }
             }
@@ -203,16 +213,16 @@ impl JobRun<'_> {
     }
 
     async fn window(&mut self, window: Window) {
-        self.totals.records_found += window.records;
+        self.line.totals.records_found += window.records;
         if !self.delivers() {
-            self.totals.records_refused += window.records;
+            self.line.totals.records_refused += window.records;
             return;
         }
-        self.totals.bytes_sent += window.bytes;
+        self.line.totals.bytes_sent += window.bytes;
         match deliver(self.lane, &window, self.options).await {
             Ok(()) => self.acknowledged(&window),
             Err(error) => {
-                self.totals.records_refused += window.records;
+                self.line.totals.records_refused += window.records;
                 self.stop(error.into());
             }
         }
@@ -220,13 +230,13 @@ impl JobRun<'_> {
 
     /// The one place where records count as delivered.
     fn acknowledged(&mut self, window: &Window) {
-        self.totals.records_acknowledged += window.records;
+        self.line.totals.records_acknowledged += window.records;
         let (records, bytes) = (window.records, window.bytes);
         self.observer.event(&ReplayEvent::Acknowledged { origin: origin(&self.job), records, bytes });
     }
 
     fn delivers(&self) -> bool {
-        self.refusal.is_none() && self.stopped.is_none()
+        self.line.refusal.is_none() && self.stopped.is_none()
     }
 
     fn stop(&mut self, stop: Stop) {
@@ -235,7 +245,7 @@ impl JobRun<'_> {
         if matches!(stop, Stop::All(_)) {
             self.stopped.get_or_insert(reason.clone());
         }
-        self.refusal.get_or_insert(reason);
+        self.line.refusal.get_or_insert(reason);
     }
 
     fn session(&self) -> Option<Uuid> {
@@ -244,14 +254,19 @@ impl JobRun<'_> {
             Job::Pbfs(_) => None,
         }
     }
+}
 
-    fn line(self) -> Line {
-        let (origin, requests) = match self.job {
-            Job::Session(session) => (session.id.to_string(), session.requests),
-            Job::Pbfs(path) => (path.display().to_string(), None),
-        };
-        let (asset, run) = requests.map_or((None, None), |requests| (Some(requests.asset), requests.run_name));
-        Line { origin, asset, run, totals: self.totals, refusal: self.refusal }
+fn line(job: &Job) -> Line {
+    let (origin, requests) = match job {
+        Job::Session(session) => (session.id.to_string(), session.requests.as_ref()),
+        Job::Pbfs(path) => (path.display().to_string(), None),
+    };
+    Line {
+        origin,
+        asset: requests.map(|requests| requests.asset.clone()),
+        run: requests.and_then(|requests| requests.run_name.clone()),
+        totals: Totals::default(),
+        refusal: None,
     }
 }
 

@@ -9,7 +9,7 @@ mod read;
 mod report;
 mod window;
 
-pub use engine::replay;
+pub use engine::{replay, replay_until};
 pub use observe::{Observer, Origin, ReplayEvent};
 pub use options::{OnReject, ReplayOptions};
 pub use report::{Line, Report, Totals};

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::catalog::Catalog;
+
 /// The figures of one session, one file, or all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Totals {
@@ -96,11 +98,31 @@ pub struct Report {
     pub totals: Totals,
     /// How long it took.
     pub elapsed: Duration,
-    /// Why it ended early: the destination can't be reached or refuses.
+    /// Why it ended early: the destination can't be reached or refuses, or somebody interrupted it.
     pub stopped: Option<String>,
+    /// Whether somebody interrupted it.
+    pub interrupted: bool,
 }
 
 impl Report {
+    /// What there is to do, and nothing done yet.
+    pub fn of(catalog: &Catalog) -> Self {
+        Self {
+            sessions: catalog.sessions.len() as u64,
+            segments: catalog.sessions.iter().map(|session| session.segments.len() as u64).sum(),
+            pbfs_files: catalog.pbfs.len() as u64,
+            files_ignored: catalog.ignored.len() as u64,
+            files_unreadable: catalog.unreadable.len() as u64,
+            ..Self::default()
+        }
+    }
+
+    /// Adds up the lines.
+    pub(super) fn sum(&mut self) {
+        self.totals = Totals::default();
+        self.lines.iter().for_each(|line| self.totals.add(&line.totals));
+    }
+
     /// Whether everything found was delivered, and nothing is missing.
     pub fn is_complete(&self) -> bool {
         self.totals.is_complete() && self.files_unreadable == 0 && self.stopped.is_none()
