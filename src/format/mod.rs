@@ -18,7 +18,7 @@ mod scan;
 mod seal;
 mod wire;
 
-pub use error::{DamageCause, EncodeError, PayloadError, Unreadable, WireError};
+pub use error::{DamageCause, EncodeError, PayloadError, Unreadable, WireError, WireProblem};
 pub(crate) use frame::check_raw_len;
 pub use frame::{
     Codec, Compression, FLAG_BARE, FRAME_HEADER_BYTES, Frame, FrameHeader, Kind, MAGIC, PayloadDecoder, PayloadEncoder,
