@@ -87,10 +87,38 @@ pub enum PayloadError {
 
 /// A protobuf message that isn't one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("not a sound protobuf message (at byte {at})")]
+#[error("not a protobuf message: {problem} at byte {at}")]
 pub struct WireError {
     /// Where in the message, in bytes from its start.
     pub at: usize,
+    /// What is wrong there.
+    pub problem: WireProblem,
+}
+
+/// What makes bytes no protobuf message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum WireProblem {
+    /// The message ends within a number.
+    #[error("a cut-off number")]
+    CutOff,
+    /// A varint that no `u64` holds.
+    #[error("a number of more than 64 bits")]
+    TooManyBits,
+    /// A tag beyond what protobuf allows.
+    #[error("a field number that is too large")]
+    FieldNumber,
+    /// Field numbers begin at 1.
+    #[error("field number 0")]
+    FieldZero,
+    /// A length that reaches beyond the end of the message.
+    #[error("a field longer than its message")]
+    TooLong,
+    /// A wire type that doesn't exist, or a group: those aren't part of proto3.
+    #[error("a wire type that no field of this message has")]
+    UnknownWireType,
+    /// A field that the reader knows, but not with this wire type.
+    #[error("a known field with another wire type")]
+    OtherWireType,
 }
 
 /// A request that can't be stored as a record, or a message of the format that can't be encoded.

@@ -19,7 +19,7 @@ mod scan;
 mod seal;
 mod wire;
 
-pub use error::{DamageCause, EncodeError, PayloadError, Unreadable, WireError};
+pub use error::{DamageCause, EncodeError, PayloadError, Unreadable, WireError, WireProblem};
 pub use frame::{Codec, FLAG_BARE, FRAME_HEADER_BYTES, Frame, FrameHeader, Kind, MAGIC, SYNC_MARKER, TimeRange};
 pub use limits::{
     MAX_INDEX_ENTRIES, MAX_PBFS_CHUNK_BYTES, MAX_RAW_BYTES, MAX_RECORD_BYTES, MAX_SEAL_FLOWS, MAX_STORED_BYTES,

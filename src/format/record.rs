@@ -86,7 +86,7 @@ impl<'a> RecordInfo<'a> {
                 (field::TIMESTAMP, WireValue::Bytes(stamp)) => {
                     let (seconds, nanos) = time.get_or_insert((0i64, 0i64));
                     for part in Fields::new(stamp) {
-                        match part.map_err(|e| WireError { at: next.start + e.at })? {
+                        match part.map_err(|error| next.outward(error))? {
                             part if part.number == 1 => set_varint(seconds, part.value),
                             part if part.number == 2 => set_varint(nanos, part.value),
                             _ => {}

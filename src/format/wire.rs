@@ -1,7 +1,7 @@
 //! The protobuf wire format, as far as records need it: walking over fields, and writing them, without building
 //! messages. It never allocates and never trusts a length.
 
-use super::error::WireError;
+use super::error::{WireError, WireProblem};
 
 /// A field's value as it stands on the wire.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -29,6 +29,46 @@ pub struct Field<'a> {
     pub end: usize,
 }
 
+impl<'a> Field<'a> {
+    /// The content of a field that is length-delimited by its definition.
+    ///
+    /// # Errors
+    /// It has another wire type.
+    #[inline]
+    pub fn bytes(&self) -> Result<&'a [u8], WireError> {
+        match self.value {
+            WireValue::Bytes(bytes) => Ok(bytes),
+            _ => Err(self.other_wire_type()),
+        }
+    }
+
+    /// The value of a field that is a varint by its definition.
+    ///
+    /// # Errors
+    /// It has another wire type.
+    #[inline]
+    pub fn varint(&self) -> Result<u64, WireError> {
+        match self.value {
+            WireValue::Varint(value) => Ok(value),
+            _ => Err(self.other_wire_type()),
+        }
+    }
+
+    /// The error for a known field whose wire type is not that of its definition.
+    pub fn other_wire_type(&self) -> WireError {
+        WireError { at: self.start, problem: WireProblem::OtherWireType }
+    }
+
+    /// An error within this field's content, placed in the message that the field belongs to.
+    pub fn outward(&self, error: WireError) -> WireError {
+        let content = match self.value {
+            WireValue::Bytes(bytes) => bytes.len(),
+            _ => 0,
+        };
+        WireError { at: self.end - content + error.at, ..error }
+    }
+}
+
 /// Walks over the fields of a message; ends after the first error.
 #[derive(Debug, Clone)]
 pub struct Fields<'a> {
@@ -42,6 +82,7 @@ impl<'a> Fields<'a> {
         Self { rest: message, at: 0 }
     }
 
+    #[inline]
     fn take(&mut self, bytes: usize) -> Option<&'a [u8]> {
         let (head, tail) = self.rest.split_at_checked(bytes)?;
         self.rest = tail;
@@ -49,49 +90,49 @@ impl<'a> Fields<'a> {
         Some(head)
     }
 
-    fn take_array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        self.take(N)?.try_into().ok()
+    #[inline]
+    fn fixed<const N: usize>(&mut self) -> Result<[u8; N], WireProblem> {
+        self.take(N).and_then(|bytes| bytes.try_into().ok()).ok_or(WireProblem::CutOff)
     }
 
     #[inline]
-    fn varint(&mut self) -> Option<u64> {
+    fn varint(&mut self) -> Result<u64, WireProblem> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
-            let (&byte, tail) = self.rest.split_first()?;
+            let (&byte, tail) = self.rest.split_first().ok_or(WireProblem::CutOff)?;
             self.rest = tail;
             self.at += 1;
             // The tenth byte holds one bit.
             if shift == 63 && byte > 1 {
-                return None;
+                break;
             }
             value |= u64::from(byte & 0x7f) << shift;
             if byte < 0x80 {
-                return Some(value);
+                return Ok(value);
             }
         }
-        None
+        Err(WireProblem::TooManyBits)
     }
 
     #[inline]
-    fn field(&mut self) -> Option<Field<'a>> {
+    fn field(&mut self) -> Result<Field<'a>, WireProblem> {
         let start = self.at;
-        let tag = u32::try_from(self.varint()?).ok()?;
+        let tag = u32::try_from(self.varint()?).map_err(|_| WireProblem::FieldNumber)?;
         let number = tag >> 3;
         if number == 0 {
-            return None;
+            return Err(WireProblem::FieldZero);
         }
         let value = match tag & 7 {
             0 => WireValue::Varint(self.varint()?),
-            1 => WireValue::Fixed64(u64::from_le_bytes(self.take_array()?)),
+            1 => WireValue::Fixed64(u64::from_le_bytes(self.fixed()?)),
             2 => {
-                let bytes = usize::try_from(self.varint()?).ok()?;
-                WireValue::Bytes(self.take(bytes)?)
+                let bytes = usize::try_from(self.varint()?).map_err(|_| WireProblem::TooLong)?;
+                WireValue::Bytes(self.take(bytes).ok_or(WireProblem::TooLong)?)
             }
-            5 => WireValue::Fixed32(u32::from_le_bytes(self.take_array()?)),
-            // Groups (3, 4) are not part of proto3.
-            _ => return None,
+            5 => WireValue::Fixed32(u32::from_le_bytes(self.fixed()?)),
+            _ => return Err(WireProblem::UnknownWireType),
         };
-        Some(Field { number, value, start, end: self.at })
+        Ok(Field { number, value, start, end: self.at })
     }
 }
 
@@ -103,13 +144,10 @@ impl<'a> Iterator for Fields<'a> {
         if self.rest.is_empty() {
             return None;
         }
-        match self.field() {
-            Some(field) => Some(Ok(field)),
-            None => {
-                self.rest = &[];
-                Some(Err(WireError { at: self.at }))
-            }
-        }
+        Some(self.field().map_err(|problem| {
+            self.rest = &[];
+            WireError { at: self.at, problem }
+        }))
     }
 }
 
@@ -172,17 +210,42 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_cut_or_impossible() {
-        for bad in [
-            &[0x08][..],                                                         // no value
-            &[0x0a, 5, 1],                                                       // length beyond the end
-            &[0x0b],                                                             // a group
-            &[0x00, 0],                                                          // field number 0
-            &[0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01], // 2^64-1 bytes
-            &[0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02], // more than 64 bits
-        ] {
-            assert!(Fields::new(bad).any(|f| f.is_err()), "{bad:?}");
+    fn what_is_cut_or_impossible_is_refused_with_its_place_and_problem() {
+        use WireProblem::*;
+        let cases: [(&[u8], usize, WireProblem); 9] = [
+            (&[0x08], 1, CutOff),
+            (&[0x09, 1, 2, 3], 1, CutOff),
+            (&[0x0d, 1, 2, 3], 1, CutOff),
+            (&[0x08, 1, 0x0a, 5, 1], 4, TooLong),
+            (&[0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01], 11, TooLong),
+            (&[0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02], 11, TooManyBits),
+            (&[0x80, 0x80, 0x80, 0x80, 0x10], 5, FieldNumber),
+            (&[0x00, 0], 1, FieldZero),
+            (&[0x0b], 1, UnknownWireType), // A group.
+        ];
+        for (bytes, at, problem) in cases {
+            let mut fields = Fields::new(bytes);
+            let error = fields.by_ref().find_map(Result::err);
+            assert_eq!(error, Some(WireError { at, problem }), "{bytes:?}");
+            assert_eq!(fields.next(), None);
         }
+    }
+
+    #[test]
+    fn a_known_field_of_another_wire_type_is_refused_at_its_tag() {
+        let fields: Vec<_> = Fields::new(&[0x08, 7, 0x12, 1, 9]).map(Result::unwrap).collect();
+        let [number, text] = fields[..] else { panic!("{fields:?}") };
+        assert_eq!((number.varint(), text.bytes()), (Ok(7), Ok(&[9][..])));
+        let other = |at| WireError { at, problem: WireProblem::OtherWireType };
+        assert_eq!((number.bytes(), text.varint()), (Err(other(0)), Err(other(2))));
+    }
+
+    #[test]
+    fn an_error_in_a_nested_message_is_placed_in_the_outer_one() {
+        let outer = [0x08, 7, 0x12, 2, 0x08, 0x80];
+        let nested = Fields::new(&outer).last().unwrap().unwrap();
+        let error = Fields::new(nested.bytes().unwrap()).find_map(Result::err).unwrap();
+        assert_eq!(nested.outward(error), WireError { at: outer.len(), problem: WireProblem::CutOff });
     }
 
     proptest! {
@@ -191,7 +254,7 @@ mod tests {
             let mut out = Vec::new();
             put_varint(&mut out, value);
             prop_assert_eq!(out.len(), varint_len(value));
-            prop_assert_eq!(Fields::new(&out).varint(), Some(value));
+            prop_assert_eq!(Fields::new(&out).varint(), Ok(value));
         }
 
         #[test]

@@ -51,7 +51,9 @@ pub enum RegistryError {
     #[error("{0}")]
     Precondition(String),
     /// The receiver's bound on what it remembers is reached.
-    #[error("this receiver remembers at most {limit} bytes of configs, assets and runs; raise `registry_bytes`")]
+    #[error(
+        "this receiver remembers at most {limit} bytes of configs, assets and runs; delete runs, or start it with a larger limit"
+    )]
     Exhausted {
         /// The bound, in bytes.
         limit: usize,

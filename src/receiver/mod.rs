@@ -33,6 +33,7 @@ mod filter;
 mod ingest;
 mod list;
 mod observe;
+mod outline;
 mod recording;
 mod refused;
 mod schema;
@@ -41,7 +42,6 @@ mod service;
 mod state;
 mod store;
 mod stream;
-mod wire;
 
 pub use error::{ReceiverError, RegistryError};
 pub use observe::{Event, Observer, Unobserved};

@@ -2,8 +2,9 @@
 
 use super::{
     error::clipped,
-    wire::{ChannelValue, Malformed, Outline, Timestamp},
+    outline::{ChannelValue, Outline, Timestamp},
 };
+use crate::format::WireError;
 use sift_rs::{common::r#type::v1::ChannelDataType, ingestion_configs::v2::FlowConfig};
 use std::{
     collections::HashMap,
@@ -20,7 +21,7 @@ const SECONDS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub(super) enum Refusal {
     #[error("{0}")]
-    Malformed(#[from] Malformed),
+    Malformed(#[from] WireError),
     #[error("the ingestion config {0:?} does not exist here")]
     UnknownConfig(String),
     #[error("the run {0:?} does not exist here")]

@@ -10,6 +10,7 @@ use super::{
     state::Registry,
     store::Store,
 };
+use crate::record::MAX_RECORDED_BYTES;
 use sift_rs::{
     assets::v1::asset_service_server::AssetServiceServer,
     ingestion_configs::v2::ingestion_config_service_server::IngestionConfigServiceServer,
@@ -54,8 +55,8 @@ pub struct ReceiverOptions {
     pub listen: SocketAddr,
     /// If given, calls must carry it as `authorization: Bearer KEY`. Default: none.
     pub api_key: Option<String>,
-    /// The largest message, in bytes, after decompression. Default: 64 MiB, the bound of the file
-    /// format.
+    /// The largest message, in bytes, after decompression. Default: 16 MiB, the most that a
+    /// recorder takes ([`MAX_RECORDED_BYTES`]): what is larger is refused for good, not failed.
     pub max_message_bytes: usize,
     /// How many ingest streams may be open at once. Each may hold some batches of 1 MiB (or one
     /// message, if larger) in memory. Default: 256.
@@ -69,7 +70,7 @@ impl Default for ReceiverOptions {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             api_key: None,
-            max_message_bytes: 64 * 1024 * 1024,
+            max_message_bytes: MAX_RECORDED_BYTES,
             max_streams: 256,
             shutdown_grace: Duration::from_secs(5),
         }

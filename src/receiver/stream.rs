@@ -4,10 +4,10 @@ use super::{
     error::clipped,
     ingest::Shared,
     observe::Event,
+    outline::Outline,
     refused::RefusedRequest,
     schema::{Refusal, Schema},
     store::{SessionKey, StoreError},
-    wire::Outline,
 };
 use bytes::Bytes;
 use std::sync::{

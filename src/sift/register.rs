@@ -167,7 +167,8 @@ async fn check_asset(
         .await?
         .asset
         .ok_or(RegisterError::MissingField { call: CALL, field: "asset" })?;
-    if asset.name == config.asset_name {
+    // To Sift, names that differ in case alone are one asset.
+    if asset.name.eq_ignore_ascii_case(&config.asset_name) {
         return Ok(());
     }
     Err(RegisterError::AssetDiffers {

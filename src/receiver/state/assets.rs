@@ -17,7 +17,6 @@ impl State {
     }
 
     fn insert_asset(&mut self, id: &str, request: &CreateAssetRequest) -> Result<Asset, RegistryError> {
-        self.charge(request.encoded_len())?;
         let created = now();
         let asset = Asset {
             asset_id: id.to_owned(),
@@ -28,6 +27,7 @@ impl State {
             metadata: request.metadata.clone(),
             ..Default::default()
         };
+        self.charge(measure(&asset))?;
         let number = self.number();
         let item = asset.clone();
         self.assets.insert(id.to_owned(), Numbered { number, item });
@@ -38,6 +38,11 @@ impl State {
         let known = self.assets.get_mut(id).map(|asset| &mut asset.item);
         known.ok_or_else(|| RegistryError::not_found("asset", id))
     }
+}
+
+/// What an asset is charged with, whether it is archived or not.
+fn measure(asset: &Asset) -> usize {
+    Asset { is_archived: false, archived_date: None, ..asset.clone() }.encoded_len()
 }
 
 fn set_archived(asset: &mut Asset, archived: bool) {
@@ -89,8 +94,9 @@ impl Registry {
             }
         }
         asset.modified_date = Some(now());
-        state.charge(asset.encoded_len())?;
-        *state.asset_mut(&update.asset_id)? = asset.clone();
+        state.charge(measure(&asset))?;
+        let replaced = std::mem::replace(state.asset_mut(&update.asset_id)?, asset.clone());
+        state.refund(measure(&replaced));
         Ok(asset)
     }
 

@@ -31,7 +31,10 @@ use uuid::Uuid;
 const NAMESPACE: Uuid = Uuid::from_u128(0x5f0c_2a4e_7a53_4a8e_9c1d_1f1e_60b7_d3a5);
 
 /// How many bytes of configs, assets and runs a registry remembers unless told otherwise.
-pub(super) const DEFAULT_LIMIT: usize = 256 * 1024 * 1024;
+const DEFAULT_LIMIT: usize = 256 * 1024 * 1024;
+
+/// What a thing costs beside its message, in bytes.
+const OVERHEAD: usize = 512;
 
 /// A UUID that depends on the kind of a thing and its natural key only.
 pub(super) fn id_of(kind: &str, key: &[&str]) -> String {
@@ -101,6 +104,8 @@ struct KnownRun {
     run: Run,
     /// The request that made it, with later updates applied.
     request: CreateRunRequest,
+    /// What it was charged with.
+    bytes: usize,
 }
 
 /// Something with its place in the order of creation.
@@ -118,13 +123,17 @@ impl State {
 
     /// Makes room for so many bytes more.
     fn charge(&mut self, bytes: usize) -> Result<(), RegistryError> {
-        // A fixed part for what a thing costs beside its message.
-        let total = self.bytes.saturating_add(bytes).saturating_add(512);
+        let total = self.bytes.saturating_add(bytes).saturating_add(OVERHEAD);
         if total > self.limit {
             return Err(RegistryError::Exhausted { limit: self.limit });
         }
         self.bytes = total;
         Ok(())
+    }
+
+    /// Gives back what something that is forgotten or replaced was charged with.
+    fn refund(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_sub(bytes.saturating_add(OVERHEAD));
     }
 }
 

@@ -37,7 +37,8 @@ fn check_request(request: &CreateRunRequest) -> Result<(), RegistryError> {
 
 impl State {
     fn insert_run(&mut self, id: &str, request: &CreateRunRequest) -> Result<&mut Run, RegistryError> {
-        self.charge(request.encoded_len())?;
+        let bytes = request.encoded_len();
+        self.charge(bytes)?;
         let created = now();
         let run = Run {
             run_id: id.to_owned(),
@@ -57,7 +58,7 @@ impl State {
             self.run_by_client_key.insert(key.to_owned(), id.to_owned());
         }
         let number = self.number();
-        let item = KnownRun { run, request: request.clone() };
+        let item = KnownRun { run, request: request.clone(), bytes };
         let known = self.runs.entry(id.to_owned());
         Ok(&mut known.insert_entry(Numbered { number, item }).into_mut().item.run)
     }
@@ -202,22 +203,25 @@ impl Registry {
         request.tags.clone_from(&run.tags);
         request.metadata.clone_from(&run.metadata);
         request.client_key.clone_from(&run.client_key);
-        self.replace_run(&mut state, KnownRun { run, request })
+        let bytes = run.encoded_len();
+        self.replace_run(&mut state, KnownRun { run, request, bytes })
     }
 
     fn replace_run(&self, state: &mut State, changed: KnownRun) -> Result<Run, RegistryError> {
         let id = changed.run.run_id.clone();
-        state.charge(changed.run.encoded_len())?;
-        if let Some(key) = client_key(&changed.request) {
-            match state.run_by_client_key.get(key) {
-                Some(known) if *known != id => {
-                    return Err(RegistryError::exists("a run with client key", key));
-                }
-                _ => state.run_by_client_key.insert(key.to_owned(), id.clone()),
-            };
+        let key = client_key(&changed.request);
+        if let Some(key) = key
+            && state.run_by_client_key.get(key).is_some_and(|known| *known != id)
+        {
+            return Err(RegistryError::exists("a run with client key", key));
+        }
+        state.charge(changed.bytes)?;
+        if let Some(key) = key {
+            state.run_by_client_key.insert(key.to_owned(), id.clone());
         }
         let run = shown(&changed.run);
-        *state.run_mut(&id)? = changed;
+        let replaced = std::mem::replace(state.run_mut(&id)?, changed);
+        state.refund(replaced.bytes);
         Ok(run)
     }
 
@@ -244,7 +248,9 @@ impl Registry {
         if let Some(key) = key {
             state.run_by_client_key.remove(&key);
         }
-        state.runs.remove(id);
+        if let Some(forgotten) = state.runs.remove(id) {
+            state.refund(forgotten.item.bytes);
+        }
         Ok(())
     }
 }
@@ -301,5 +307,28 @@ mod tests {
         registry.delete_run(&id).unwrap();
         assert!(matches!(registry.run(&id), Err(RegistryError::NotFound { .. })));
         assert_eq!(made(&registry, Some("k")).run_id, id);
+    }
+
+    #[test]
+    fn what_is_replaced_or_forgotten_does_not_count_against_the_limit() {
+        let registry = Registry::with_limit(4096);
+        for n in 0..100 {
+            let run = made(&registry, Some("k"));
+            let update = Run { run_id: run.run_id.clone(), name: format!("name {n}"), ..Default::default() };
+            registry.update_run(&update, &["name".into()]).unwrap();
+            registry.stop_run(&run.run_id).unwrap();
+            registry.delete_run(&run.run_id).unwrap();
+        }
+        assert_eq!(registry.state().bytes, 0);
+    }
+
+    #[test]
+    fn a_seeded_run_is_known_under_the_id_that_it_was_given() {
+        let registry = Registry::new();
+        let request = CreateRunRequest { name: "flight".into(), ..Default::default() };
+        registry.seed_run_with_id("theirs", &request).unwrap();
+        let renamed = CreateRunRequest { name: "other".into(), ..request };
+        registry.seed_run_with_id("theirs", &renamed).unwrap();
+        assert_eq!(registry.run("theirs").unwrap().name, "flight");
     }
 }

@@ -172,6 +172,15 @@ async fn another_assets_config_is_refused_by_name() {
 }
 
 #[tokio::test]
+async fn an_assets_name_in_other_case_is_the_same_asset() {
+    let fake = Fake::default();
+    fake.state().configs.push(existing("rover-v1", "ROVER"));
+    let connection = fake.connect().await;
+    let registration = register(&connection, &config(&["a"]), None).await.unwrap();
+    assert_eq!(registration.asset_id, "asset:ROVER");
+}
+
+#[tokio::test]
 async fn a_flow_that_differs_stops_with_flow_channel_and_difference() {
     let fake = Fake::default();
     {

@@ -1,120 +1,8 @@
-//! The protobuf wire format, as far as the ingest path needs it: a request's outline, its values,
-//! and its bytes without the fields that belong to the transport. Nothing is decoded into messages
-//! and nothing is allocated per request.
+//! What one request says about itself, and its bytes without the fields that belong to the transport.
+//! Nothing is decoded into messages and nothing is allocated per request.
 
+use crate::format::{Field, Fields, WireError, WireValue, field};
 use std::ops::Range;
-
-/// What `IngestWithConfigDataStreamRequest` calls its fields.
-mod number {
-    pub(super) const CONFIG_ID: u32 = 1;
-    pub(super) const FLOW: u32 = 2;
-    pub(super) const TIMESTAMP: u32 = 3;
-    pub(super) const VALUE: u32 = 4;
-    pub(super) const RUN_ID: u32 = 5;
-    pub(super) const END_STREAM: u32 = 6;
-    pub(super) const ORGANIZATION_ID: u32 = 7;
-}
-
-/// Bytes that are not a protobuf message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a protobuf message: {what} at byte {at}")]
-pub(super) struct Malformed {
-    at: usize,
-    what: &'static str,
-}
-
-/// One field's content, by wire type.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Content<'a> {
-    Varint(u64),
-    Fixed64([u8; 8]),
-    Fixed32([u8; 4]),
-    Bytes(&'a [u8]),
-}
-
-struct Field<'a> {
-    number: u32,
-    content: Content<'a>,
-    /// Where the field lies in its message, tag included.
-    range: Range<usize>,
-}
-
-/// Walks the fields of one message, in order.
-struct Fields<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Fields<'a> {
-    fn of(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0 }
-    }
-
-    fn malformed<T>(&self, what: &'static str) -> Result<T, Malformed> {
-        Err(Malformed { at: self.at, what })
-    }
-
-    fn varint(&mut self) -> Result<u64, Malformed> {
-        let mut value = 0u64;
-        for shift in (0..70).step_by(7) {
-            let Some(&byte) = self.bytes.get(self.at) else {
-                return self.malformed("a cut-off number");
-            };
-            self.at += 1;
-            // The tenth byte has room for one bit only.
-            if shift == 63 && byte > 1 {
-                return self.malformed("a number of more than 64 bits");
-            }
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Ok(value);
-            }
-        }
-        self.malformed("a number of more than ten bytes")
-    }
-
-    fn take(&mut self, len: usize) -> Result<&'a [u8], Malformed> {
-        let end = self.at.checked_add(len);
-        let Some((end, taken)) = end.and_then(|end| Some((end, self.bytes.get(self.at..end)?))) else {
-            return self.malformed("a field longer than its message");
-        };
-        self.at = end;
-        Ok(taken)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
-        let at = self.at;
-        self.take(N)?.try_into().map_err(|_| Malformed { at, what: "a cut-off number" })
-    }
-
-    fn next(&mut self) -> Result<Option<Field<'a>>, Malformed> {
-        if self.at >= self.bytes.len() {
-            return Ok(None);
-        }
-        let start = self.at;
-        let Ok(tag) = u32::try_from(self.varint()?) else {
-            return self.malformed("a field number that is too large");
-        };
-        let number = tag >> 3;
-        if number == 0 {
-            return self.malformed("field number 0");
-        }
-        let content = match tag & 7 {
-            0 => Content::Varint(self.varint()?),
-            1 => Content::Fixed64(self.array()?),
-            2 => {
-                let len = self.varint()?;
-                match usize::try_from(len) {
-                    Ok(len) => Content::Bytes(self.take(len)?),
-                    Err(_) => return self.malformed("a field longer than its message"),
-                }
-            }
-            5 => Content::Fixed32(self.array()?),
-            _ => return self.malformed("a wire type that no field of this message has"),
-        };
-        Ok(Some(Field { number, content, range: start..self.at }))
-    }
-}
 
 /// A timestamp as it was sent; not yet checked to be a valid one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -149,32 +37,17 @@ pub(super) struct Outline<'a> {
     pub(super) values: usize,
 }
 
-fn wrong_type<T>(field: &Field<'_>) -> Result<T, Malformed> {
-    Err(Malformed { at: field.range.start, what: "a known field with another wire type" })
-}
-
-fn bytes_of<'a>(field: &Field<'a>) -> Result<&'a [u8], Malformed> {
-    match field.content {
-        Content::Bytes(bytes) => Ok(bytes),
-        _ => wrong_type(field),
-    }
-}
-
-fn varint_of(field: &Field<'_>) -> Result<u64, Malformed> {
-    match field.content {
-        Content::Varint(value) => Ok(value),
-        _ => wrong_type(field),
-    }
-}
-
 /// The transport's fields: ids that this receiver chose, and directives to it.
 fn is_transport(number: u32) -> bool {
-    matches!(number, number::CONFIG_ID | number::RUN_ID | number::END_STREAM | number::ORGANIZATION_ID)
+    matches!(
+        number,
+        field::INGESTION_CONFIG_ID | field::RUN_ID | field::END_STREAM_ON_VALIDATION_ERROR | field::ORGANIZATION_ID
+    )
 }
 
 impl<'a> Outline<'a> {
     /// Reads the outline of a request.
-    pub(super) fn of(bytes: &'a [u8]) -> Result<Self, Malformed> {
+    pub(super) fn of(bytes: &'a [u8]) -> Result<Self, WireError> {
         let mut outline = Self {
             bytes,
             kept: Kept::Nothing,
@@ -185,41 +58,41 @@ impl<'a> Outline<'a> {
             end_stream_on_validation_error: false,
             values: 0,
         };
-        let mut fields = Fields::of(bytes);
-        while let Some(field) = fields.next()? {
-            match field.number {
-                number::CONFIG_ID => outline.config_id = bytes_of(&field)?,
-                number::FLOW => outline.flow = bytes_of(&field)?,
-                number::TIMESTAMP => outline.merge_timestamp(bytes_of(&field)?)?,
-                number::VALUE => {
-                    bytes_of(&field)?;
+        for next in Fields::new(bytes) {
+            let next = next?;
+            match next.number {
+                field::INGESTION_CONFIG_ID => outline.config_id = next.bytes()?,
+                field::FLOW => outline.flow = next.bytes()?,
+                field::TIMESTAMP => outline.merge_timestamp(next.bytes()?).map_err(|error| next.outward(error))?,
+                field::CHANNEL_VALUES => {
+                    next.bytes()?;
                     outline.values += 1;
                 }
-                number::RUN_ID => outline.run_id = bytes_of(&field)?,
-                number::END_STREAM => {
-                    outline.end_stream_on_validation_error = varint_of(&field)? != 0;
+                field::RUN_ID => outline.run_id = next.bytes()?,
+                field::END_STREAM_ON_VALIDATION_ERROR => {
+                    outline.end_stream_on_validation_error = next.varint()? != 0;
                 }
-                number::ORGANIZATION_ID => {
-                    bytes_of(&field)?;
+                field::ORGANIZATION_ID => {
+                    next.bytes()?;
                 }
                 _ => {}
             }
-            if !is_transport(field.number) {
-                outline.keep(field.range);
+            if !is_transport(next.number) {
+                outline.keep(next.start..next.end);
             }
         }
         Ok(outline)
     }
 
-    fn merge_timestamp(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
+    fn merge_timestamp(&mut self, bytes: &[u8]) -> Result<(), WireError> {
         let timestamp = self.timestamp.get_or_insert_default();
-        let mut fields = Fields::of(bytes);
-        while let Some(field) = fields.next()? {
+        for part in Fields::new(bytes) {
+            let part = part?;
             // Negative numbers are sign-extended to 64 bits on the wire; int32 keeps the low half.
-            match field.number {
-                1 => timestamp.seconds = varint_of(&field)?.cast_signed(),
+            match part.number {
+                1 => timestamp.seconds = part.varint()?.cast_signed(),
                 2 => {
-                    let low = (varint_of(&field)? & u64::from(u32::MAX)) as u32;
+                    let low = (part.varint()? & u64::from(u32::MAX)) as u32;
                     timestamp.nanos = i64::from(low.cast_signed());
                 }
                 _ => {}
@@ -239,7 +112,7 @@ impl<'a> Outline<'a> {
 
     /// The request's bytes without the transport's fields: a slice of the request where that is
     /// possible, otherwise gathered in `scratch`.
-    pub(super) fn stripped<'b>(&self, scratch: &'b mut Vec<u8>) -> Result<&'b [u8], Malformed>
+    pub(super) fn stripped<'b>(&self, scratch: &'b mut Vec<u8>) -> Result<&'b [u8], WireError>
     where
         'a: 'b,
     {
@@ -248,10 +121,10 @@ impl<'a> Outline<'a> {
             Kept::Together(range) => Ok(self.bytes.get(range.clone()).unwrap_or_default()),
             Kept::Scattered => {
                 scratch.clear();
-                let mut fields = Fields::of(self.bytes);
-                while let Some(field) = fields.next()? {
-                    if !is_transport(field.number) {
-                        scratch.extend_from_slice(self.bytes.get(field.range).unwrap_or_default());
+                for next in Fields::new(self.bytes) {
+                    let next = next?;
+                    if !is_transport(next.number) {
+                        scratch.extend_from_slice(self.bytes.get(next.start..next.end).unwrap_or_default());
                     }
                 }
                 Ok(scratch)
@@ -261,7 +134,7 @@ impl<'a> Outline<'a> {
 
     /// The channel values, in order.
     pub(super) fn channel_values(&self) -> ChannelValues<'a> {
-        ChannelValues(Fields::of(self.bytes))
+        ChannelValues(Fields::new(self.bytes))
     }
 }
 
@@ -269,16 +142,13 @@ impl<'a> Outline<'a> {
 pub(super) struct ChannelValues<'a>(Fields<'a>);
 
 impl<'a> Iterator for ChannelValues<'a> {
-    type Item = Result<Option<ChannelValue<'a>>, Malformed>;
+    type Item = Result<Option<ChannelValue<'a>>, WireError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            match self.0.next() {
-                Ok(Some(field)) if field.number == number::VALUE => {
-                    return Some(bytes_of(&field).and_then(ChannelValue::of));
-                }
-                Ok(Some(_)) => {}
-                Ok(None) => return None,
+            match self.0.next()? {
+                Ok(next) if next.number == field::CHANNEL_VALUES => return Some(ChannelValue::of(&next)),
+                Ok(_) => {}
                 Err(error) => return Some(Err(error)),
             }
         }
@@ -303,25 +173,25 @@ pub(super) enum ChannelValue<'a> {
 }
 
 impl<'a> ChannelValue<'a> {
-    /// Reads a value; `None` if the message holds none. Of several, the last one counts.
-    fn of(bytes: &'a [u8]) -> Result<Option<Self>, Malformed> {
+    /// Reads a request's value; `None` if the message holds none. Of several, the last one counts.
+    fn of(field: &Field<'a>) -> Result<Option<Self>, WireError> {
         let mut value = None;
-        let mut fields = Fields::of(bytes);
-        while let Some(field) = fields.next()? {
-            value = Some(match (field.number, field.content) {
-                (1, Content::Bytes(bytes)) => Self::String(bytes),
-                (2, Content::Fixed64(bytes)) => Self::Double(f64::from_le_bytes(bytes)),
-                (3, Content::Fixed32(bytes)) => Self::Float(f32::from_le_bytes(bytes)),
-                (4, Content::Varint(_)) => Self::Bool,
-                (5, Content::Varint(_)) => Self::Int32,
-                (6, Content::Varint(_)) => Self::Uint32,
-                (7, Content::Varint(_)) => Self::Int64,
-                (8, Content::Varint(_)) => Self::Uint64,
-                (9, Content::Bytes(bytes)) => Self::BitField(bytes),
-                (10, Content::Varint(_)) => Self::Enum,
-                (11, Content::Bytes(_)) => Self::Empty,
-                (12, Content::Bytes(_)) => Self::Bytes,
-                (1..=12, _) => return wrong_type(&field),
+        for next in Fields::new(field.bytes()?) {
+            let next = next.map_err(|error| field.outward(error))?;
+            value = Some(match (next.number, next.value) {
+                (1, WireValue::Bytes(bytes)) => Self::String(bytes),
+                (2, WireValue::Fixed64(bits)) => Self::Double(f64::from_bits(bits)),
+                (3, WireValue::Fixed32(bits)) => Self::Float(f32::from_bits(bits)),
+                (4, WireValue::Varint(_)) => Self::Bool,
+                (5, WireValue::Varint(_)) => Self::Int32,
+                (6, WireValue::Varint(_)) => Self::Uint32,
+                (7, WireValue::Varint(_)) => Self::Int64,
+                (8, WireValue::Varint(_)) => Self::Uint64,
+                (9, WireValue::Bytes(bytes)) => Self::BitField(bytes),
+                (10, WireValue::Varint(_)) => Self::Enum,
+                (11, WireValue::Bytes(_)) => Self::Empty,
+                (12, WireValue::Bytes(_)) => Self::Bytes,
+                (1..=12, _) => return Err(field.outward(next.other_wire_type())),
                 _ => continue,
             });
         }

@@ -325,5 +325,4 @@ fn listed(entries: impl ExactSizeIterator<Item = String>) -> String {
 }
 
 #[cfg(test)]
-#[path = "flows_tests.rs"]
 mod tests;
