@@ -15,7 +15,7 @@ use tonic::{Code, Response, Status};
 
 use super::connection::Connection;
 use super::error::RegisterError;
-use super::flows::{MAX_REQUEST_BYTES, add_flows};
+use super::flows::{MAX_REQUEST_BYTES, MAX_ROUNDS, PAUSE_BETWEEN_ROUNDS, add_flows};
 use super::transport::Authorized;
 
 pub(super) const PAGE_SIZE: u32 = 1000;
@@ -125,8 +125,10 @@ async fn find_or_create_config(
             Ok((created, true))
         }
         Err(error) if already_exists(&error) => {
-            find_config(connection, &config.client_key).await?.map(|found| (found, false)).ok_or_else(|| {
-                RegisterError::NotListed { what: "ingestion config", client_key: config.client_key.clone() }
+            let found = look_again(|| find_config(connection, &config.client_key)).await?;
+            found.map(|found| (found, false)).ok_or_else(|| RegisterError::NotListed {
+                what: "ingestion config",
+                client_key: config.client_key.clone(),
             })
         }
         Err(error) => Err(error),
@@ -153,6 +155,20 @@ async fn find_config(connection: &Connection, client_key: &str) -> Result<Option
         }
     }
     Err(too_many_pages(CALL))
+}
+
+/// Looks for what is said to exist, a few times: the server's lists may lag behind what it has just made.
+async fn look_again<T, F>(mut look: impl FnMut() -> F) -> Result<Option<T>, RegisterError>
+where
+    F: Future<Output = Result<Option<T>, RegisterError>>,
+{
+    for round in 0..MAX_ROUNDS {
+        tokio::time::sleep(PAUSE_BETWEEN_ROUNDS * round).await;
+        if let Some(found) = look().await? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
 }
 
 async fn check_asset(
@@ -195,7 +211,7 @@ async fn find_or_create_run(
             .filter(|run_id| !run_id.is_empty())
             .map(|run_id| (run_id, true))
             .ok_or(RegisterError::MissingField { call: CALL, field: "run id" }),
-        Err(error) if already_exists(&error) => find_run(connection, client_key)
+        Err(error) if already_exists(&error) => look_again(|| find_run(connection, client_key))
             .await?
             .map(|run_id| (run_id, false))
             .ok_or_else(|| RegisterError::NotListed { what: "run", client_key: client_key.to_owned() }),

@@ -6,7 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use prost::Message;
-use sift_rs::common::r#type::v1::ChannelDataType;
+use sift_rs::common::r#type::v1::{ChannelBitFieldElement, ChannelDataType};
 use sift_rs::ingestion_configs::v2::{
     ChannelConfig, CreateIngestionConfigFlowsRequest, FlowConfig, ListIngestionConfigFlowsRequest,
 };
@@ -25,8 +25,8 @@ pub(super) const MAX_REQUEST_BYTES: usize = 3 * 1024 * 1024;
 const MAX_FLOWS_PER_REQUEST: usize = 1000;
 
 /// How often flows are listed anew after another client added some in between.
-const MAX_ROUNDS: u32 = 5;
-const PAUSE_BETWEEN_ROUNDS: Duration = Duration::from_millis(100);
+pub(super) const MAX_ROUNDS: u32 = 5;
+pub(super) const PAUSE_BETWEEN_ROUNDS: Duration = Duration::from_millis(100);
 
 /// How a flow at the destination differs from the recorded one of the same name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -279,13 +279,21 @@ fn compare_channels(index: usize, ours: &ChannelConfig, theirs: &ChannelConfig) 
     if ours.unit != theirs.unit {
         return Some(Difference::Unit { recorded: ours.unit.clone(), destination: theirs.unit.clone() });
     }
-    if ours.enum_types != theirs.enum_types {
+    // A server may list these in another order.
+    if sorted(&ours.enum_types, |entry| entry.key) != sorted(&theirs.enum_types, |entry| entry.key) {
         return Some(Difference::EnumTypes { recorded: enums(ours), destination: enums(theirs) });
     }
-    if ours.bit_field_elements != theirs.bit_field_elements {
+    let place = |element: &ChannelBitFieldElement| element.index;
+    if sorted(&ours.bit_field_elements, place) != sorted(&theirs.bit_field_elements, place) {
         return Some(Difference::BitFields { recorded: bits(ours), destination: bits(theirs) });
     }
     None
+}
+
+fn sorted<T: Clone, K: Ord>(entries: &[T], key: impl Fn(&T) -> K) -> Vec<T> {
+    let mut entries = entries.to_vec();
+    entries.sort_by_key(key);
+    entries
 }
 
 fn type_name(data_type: i32) -> String {

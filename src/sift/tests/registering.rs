@@ -78,7 +78,7 @@ async fn losing_a_race_to_create_is_no_error() {
         let mut state = fake.state();
         state.configs.push(existing("rover-v1", "rover"));
         state.flows.push(flow("a"));
-        state.hidden_configs = 1;
+        state.hidden_configs = 3;
         state.hidden_flows = 1;
     }
     let connection = fake.connect().await;
@@ -100,7 +100,7 @@ async fn losing_the_race_for_a_run_is_no_error() {
     {
         let mut state = fake.state();
         state.runs.push(Run { run_id: "theirs".into(), client_key: Some("drive-1".into()), ..Run::default() });
-        state.hidden_runs = 1;
+        state.hidden_runs = 3;
     }
     let registration = register(&connection, &config, Some(&run(Some("drive-1")))).await.unwrap();
     assert_eq!(registration.run_id.as_deref(), Some("theirs"));
