@@ -171,6 +171,14 @@ pub enum SchemaError {
         /// The flow.
         flow: String,
     },
+    /// The flows with all their channels are more than a segment's header can hold.
+    #[error("the schema's flows and run take {bytes} bytes, and at most {most} are possible: make several recordings")]
+    TooLarge {
+        /// Bytes of all flows, encoded.
+        bytes: usize,
+        /// The bound in bytes.
+        most: usize,
+    },
     /// A ready-made request isn't one.
     #[error("the request that should give the schema can't be read: {0}")]
     Request(String),
