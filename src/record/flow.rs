@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use prost::Message;
 use uuid::Uuid;
 
 use super::error::RecordError;
@@ -151,13 +152,15 @@ impl Flow {
 }
 
 /// The value in a request's `channel_values` entry; the last one counts, as protobuf merges. Numbers are read only as far
-/// as their type and finiteness matter.
+/// as their type and finiteness matter. What Sift's decoder wouldn't take (another wire type, text that isn't UTF-8) is
+/// refused: it would end a whole stream.
 fn request_value(message: &[u8]) -> Result<Value<'_>, WireError> {
     let mut value = Value::Empty;
     for next in Fields::new(message) {
         let next = next?;
+        let misfit = WireError { at: next.start };
         value = match (next.number, next.value) {
-            (1, WireValue::Bytes(_)) => Value::String(""),
+            (1, WireValue::Bytes(text)) if std::str::from_utf8(text).is_ok() => Value::String(""),
             (2, WireValue::Fixed64(bits)) => Value::Double(f64::from_bits(bits)),
             (3, WireValue::Fixed32(bits)) => Value::Float(f32::from_bits(bits)),
             (4, WireValue::Varint(_)) => Value::Bool(false),
@@ -167,12 +170,45 @@ fn request_value(message: &[u8]) -> Result<Value<'_>, WireError> {
             (8, WireValue::Varint(_)) => Value::Uint64(0),
             (9, WireValue::Bytes(_)) => Value::BitField(&[]),
             (10, WireValue::Varint(_)) => Value::Enum(0),
-            (11, WireValue::Bytes(_)) => Value::Empty,
+            (11, WireValue::Bytes(empty)) => {
+                Fields::new(empty).try_for_each(|field| field.map(drop))?;
+                Value::Empty
+            }
             (12, WireValue::Bytes(_)) => Value::Bytes(&[]),
+            (1..=12, _) => return Err(misfit),
             _ => value,
         };
     }
     Ok(value)
+}
+
+/// Whether a request's own fields, its values apart, are of the wire types that Sift's decoder expects.
+fn check_wire(request: &[u8]) -> Result<(), WireError> {
+    for next in Fields::new(request) {
+        let next = next?;
+        let sound = match (next.number, next.value) {
+            (
+                field::INGESTION_CONFIG_ID | field::FLOW | field::RUN_ID | field::ORGANIZATION_ID,
+                WireValue::Bytes(text),
+            ) => std::str::from_utf8(text).is_ok(),
+            (field::TIMESTAMP, WireValue::Bytes(stamp)) => {
+                for part in Fields::new(stamp) {
+                    let part = part?;
+                    if matches!(part.number, 1 | 2) && !matches!(part.value, WireValue::Varint(_)) {
+                        return Err(WireError { at: next.start });
+                    }
+                }
+                true
+            }
+            (field::CHANNEL_VALUES, WireValue::Bytes(_)) => true,
+            (field::END_STREAM_ON_VALIDATION_ERROR, WireValue::Varint(_)) => true,
+            (number, _) => number > field::ORGANIZATION_ID,
+        };
+        if !sound {
+            return Err(WireError { at: next.start });
+        }
+    }
+    Ok(())
 }
 
 /// What the recorder learns from a ready-made request.
@@ -191,11 +227,13 @@ pub(super) struct FlowTable {
     flows: Vec<Flow>,
     /// Sift keeps several flows of one name apart by their channels.
     by_name: HashMap<String, Vec<Flow>>,
+    /// Bytes of all their configs, encoded.
+    bytes: usize,
 }
 
 impl FlowTable {
     pub(super) fn new(session: Uuid, flows: &[FlowConfig]) -> Self {
-        let mut table = Self { session, flows: Vec::new(), by_name: HashMap::new() };
+        let mut table = Self { session, flows: Vec::new(), by_name: HashMap::new(), bytes: 0 };
         flows.iter().for_each(|flow| {
             table.add(flow);
         });
@@ -204,6 +242,7 @@ impl FlowTable {
 
     pub(super) fn add(&mut self, config: &FlowConfig) -> Flow {
         let flow = Flow::new(self.session, self.flows.len(), config);
+        self.bytes += config.encoded_len();
         self.flows.push(flow.clone());
         self.by_name.entry(config.name.clone()).or_default().push(flow.clone());
         flow
@@ -211,6 +250,11 @@ impl FlowTable {
 
     pub(super) fn len(&self) -> usize {
         self.flows.len()
+    }
+
+    /// Bytes of all their configs, encoded.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The flow of this name; the one added last, if there are several.
@@ -223,10 +267,10 @@ impl FlowTable {
         self.flows.iter().map(|flow| flow.name().to_owned()).collect()
     }
 
-    /// Checks a ready-made request. One that carries an ingestion config's id of its own belongs to a schema that isn't
-    /// known here: it is only counted under its flow's name, if that is known.
+    /// Checks a ready-made request against the schema, whether it carries ids of its own or not.
     pub(super) fn check_request(&self, request: &[u8]) -> Result<CheckedRequest, RecordError> {
         let info = RecordInfo::parse(request)?;
+        check_wire(request)?;
         let name = String::from_utf8_lossy(info.flow);
         if request.len() > MAX_RECORDED_BYTES {
             return Err(RecordError::TooLarge { flow: name.into_owned(), most: MAX_RECORDED_BYTES });
