@@ -13,7 +13,7 @@ use crate::segment::SegmentError;
 #[derive(Debug, Clone, Error)]
 pub enum RecordError {
     /// The schema has no such flow.
-    #[error("unknown flow {flow:?}: add it to the schema, or with `add_flows` while recording")]
+    #[error("unknown flow {flow:?}: add it to the schema, or with `add_flow` while recording")]
     UnknownFlow {
         /// The name asked for.
         flow: String,
@@ -71,6 +71,14 @@ pub enum RecordError {
     TooLarge {
         /// The flow.
         flow: String,
+        /// The bound in bytes.
+        most: usize,
+    },
+    /// A mark that is larger than any note should be.
+    #[error("a mark has {bytes} bytes, and at most {most} are possible: shorten it")]
+    MarkTooLarge {
+        /// Its size.
+        bytes: usize,
         /// The bound in bytes.
         most: usize,
     },
