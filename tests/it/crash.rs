@@ -133,7 +133,9 @@ fn a_file_that_can_not_grow_is_left_for_a_new_one() {
     let output = String::from_utf8_lossy(&run.stdout).into_owned();
     let told = |what: &str| {
         let line = output.lines().find_map(|line| line.strip_prefix(what));
-        line.unwrap_or_else(|| panic!("no {what:?} in {output}{}", String::from_utf8_lossy(&run.stderr))).trim().to_owned()
+        line.unwrap_or_else(|| panic!("no {what:?} in {output}{}", String::from_utf8_lossy(&run.stderr)))
+            .trim()
+            .to_owned()
     };
     assert_ne!(told("errors"), "0");
     assert_eq!(told("durable"), "20000");

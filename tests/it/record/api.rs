@@ -104,7 +104,9 @@ fn what_is_too_large_is_refused_with_the_bound() {
     refused(&["\"imu\"", &bound], |recorder| recorder.record_message(&request("imu", 1, &values)).map(drop));
     refused(&["a mark", "bytes"], |recorder| recorder.note(huge.clone()));
     refused(&["flows", "bytes"], |recorder| {
-        recorder.add_flow(FlowSchema::new("new").channel(Channel::new("c", DataType::Bool).description(&huge))).map(drop)
+        recorder
+            .add_flow(FlowSchema::new("new").channel(Channel::new("c", DataType::Bool).description(&huge)))
+            .map(drop)
     });
     let flow = FlowSchema::new("new").channel(Channel::new("c", DataType::Bool).description(&huge));
     let error = Recorder::create("root", &schema().flow(flow), quiet(&FaultyStorage::new())).unwrap_err();

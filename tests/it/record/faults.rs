@@ -106,7 +106,12 @@ fn one_failing_operation_loses_nothing_whichever_it_is() {
             // A replayer that takes the segments one after the other knows each flow before its records come.
             let mut known: Vec<String> = Vec::new();
             for segment in segments.iter().filter(|segment| segment.header.is_some()) {
-                known.extend(segment.flows().into_iter().map(|flow| flow.name));
+                let flows: Vec<_> = segment.flows().into_iter().map(|flow| flow.name).collect();
+                assert!(
+                    flows.iter().collect::<std::collections::HashSet<_>>().len() == flows.len(),
+                    "{what}: {flows:?}"
+                );
+                known.extend(flows);
                 assert!(known.contains(&"late".to_owned()) || segment.records.iter().all(|(seq, _)| *seq != 6));
             }
         }

@@ -8,8 +8,8 @@ use sift_replay::record::{RecordError, Recorder, RecorderOptions, Schema, SyncPo
 use sift_replay::segment::Disk;
 
 use super::{files_in, quiet, saved};
-use crate::support::recording::{Segment, at, counted, counter_schema, encoded, flow_of, merged, read_dir};
 use crate::support::recording::{Owned, request};
+use crate::support::recording::{Segment, at, counted, counter_schema, encoded, flow_of, merged, read_dir};
 use crate::support::storage::{FaultyStorage, Op};
 
 fn on_disk() -> RecorderOptions {
@@ -170,7 +170,8 @@ fn files_that_an_earlier_recorder_left_are_left_alone() {
     record(&cut, 5..6);
     std::fs::create_dir_all(cut.dir()).unwrap();
     storage.save(cut.dir());
-    let left: Vec<_> = files_in(cut.dir()).into_iter().map(|file| (file.clone(), std::fs::read(file).unwrap())).collect();
+    let left: Vec<_> =
+        files_in(cut.dir()).into_iter().map(|file| (file.clone(), std::fs::read(file).unwrap())).collect();
     assert_eq!(left.len(), 1);
     assert!(left[0].0.to_str().unwrap().ends_with(".sfr.open"));
     let recorder = Recorder::create(root.path(), &counter_schema(), on_disk()).unwrap();

@@ -49,10 +49,12 @@ fn count_allocations() {
     for compression in [Compression::None, Compression::Zstd(1)] {
         let recorder = recorder(compression, SyncPolicy::OnRotation);
         let flow = recorder.flow("f").unwrap();
-        let ready = crate::support::recording::encoded("f", 7, &[const { crate::support::recording::Owned::Double(1.0) }; 10]);
+        let ready =
+            crate::support::recording::encoded("f", 7, &[const { crate::support::recording::Owned::Double(1.0) }; 10]);
         let (calls, _) = during(|| {
             for i in 0..RECORDS {
-                let _ = recorder.record(&flow, Timestamp::from_unix_ns(i as i64), &[Value::Double(i as f64); 10]).unwrap();
+                let _ =
+                    recorder.record(&flow, Timestamp::from_unix_ns(i as i64), &[Value::Double(i as f64); 10]).unwrap();
             }
             for _ in 0..RECORDS {
                 let _ = recorder.record_request(&ready).unwrap();

@@ -155,7 +155,8 @@ fn notes_and_rotations_do_not_outgrow_the_buffers_of_a_stuck_disk() {
         let segments = saved(&storage);
         assert_eq!(segments.iter().map(|segment| segment.notes().len()).sum::<usize>(), notes);
         assert_eq!(drops(&segments).iter().map(|(records, _)| records).sum::<u64>(), stats.dropped);
-        let with_seq: u64 = drops(&segments).iter().filter(|(_, first)| first.is_some()).map(|(records, _)| records).sum();
+        let with_seq: u64 =
+            drops(&segments).iter().filter(|(_, first)| first.is_some()).map(|(records, _)| records).sum();
         assert_eq!(merged(&segments).len() as u64 + with_seq, stats.records);
     }
 }
@@ -191,7 +192,8 @@ fn each_of_many_threads_has_its_record_durable_when_record_returns() {
                 for number in thread * 25..(thread + 1) * 25 {
                     let Recorded::Seq(seq) = record(&recorder, number) else { panic!("dropped") };
                     assert!(recorder.durable_seq() > seq);
-                    let durable: Vec<_> = storage.disk().durable().values().flat_map(|bytes| records_in(bytes)).collect();
+                    let durable: Vec<_> =
+                        storage.disk().durable().values().flat_map(|bytes| records_in(bytes)).collect();
                     assert!(durable.contains(&(seq, counted(number))), "record {number} isn't durable");
                 }
             })
@@ -229,7 +231,8 @@ fn threads_share_a_sync() {
 fn durable_seq_never_exceeds_what_the_disk_has_synced() {
     for sync in [SyncPolicy::EveryRecord, SyncPolicy::Bytes(300), SyncPolicy::OnRotation] {
         let storage = FaultyStorage::new();
-        let options = RecorderOptions { sync, frame_bytes: 60, segment_bytes: 2000, unsynced_bytes: 900, ..quiet(&storage) };
+        let options =
+            RecorderOptions { sync, frame_bytes: 60, segment_bytes: 2000, unsynced_bytes: 900, ..quiet(&storage) };
         let recorder = Arc::new(OnceLock::new());
         let (watched, looked) = (recorder.clone(), Arc::new(OnceLock::new()));
         let seen = looked.clone();

@@ -109,11 +109,12 @@ impl Dice {
                 &[0.0, -0.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MIN_POSITIVE, f64::MAX],
                 f64::from_bits,
             )),
-            DataType::Float => {
-                Owned::Float(self.of(&[0.0, -0.0, f32::NAN, f32::INFINITY, f32::MAX], |roll| f32::from_bits(roll as u32)))
-            }
+            DataType::Float => Owned::Float(
+                self.of(&[0.0, -0.0, f32::NAN, f32::INFINITY, f32::MAX], |roll| f32::from_bits(roll as u32)),
+            ),
             DataType::String => {
-                let text = self.of(&["", "a", "µ \u{1f680}\n\0", &"long ".repeat(5000)].map(str::to_owned), |_| String::new());
+                let text = self
+                    .of(&["", "a", "µ \u{1f680}\n\0", &"long ".repeat(5000)].map(str::to_owned), |_| String::new());
                 Owned::Text(text)
             }
             DataType::Enum => Owned::Enum(self.of(&[0, 1, 127, 128, u32::MAX], |roll| roll as u32)),
@@ -143,7 +144,9 @@ impl Plan {
 
     fn schema(&self) -> Schema {
         let flows = self.flows.iter().enumerate();
-        flows.fold(Schema::new("rover", "rover-v1"), |schema, (i, types)| schema.flow(flow_of(&format!("flow {i}"), types)))
+        flows.fold(Schema::new("rover", "rover-v1"), |schema, (i, types)| {
+            schema.flow(flow_of(&format!("flow {i}"), types))
+        })
     }
 }
 
