@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::error::RecordError;
 use super::flow::FlowTable;
-use super::frame_builder::{FilledFrame, FrameBuilder};
-use super::options::OnFull;
+use super::frame_builder::{FilledFrame, FrameBuilder, buffer_bytes};
+use super::options::{OnFull, RecorderOptions};
 use crate::format::{AddedFlows, Dropped, Mark};
 use crate::segment::SegmentError;
 
@@ -75,6 +75,8 @@ pub(super) struct Queue {
     durable_seq: AtomicU64,
     frame_bytes: usize,
     max_waiting: usize,
+    /// Buffers kept to be used again: as many as ever are in use at a time, so that steady recording allocates none.
+    max_spare: usize,
     on_full: OnFull,
     flush_interval: Duration,
 }
@@ -86,13 +88,8 @@ const MAX_OTHER_WORK: usize = 256;
 const REASON: &str = "the disk was slower than what was recorded";
 
 impl Queue {
-    pub(super) fn new(
-        flows: FlowTable,
-        frame_bytes: usize,
-        max_waiting: usize,
-        on_full: OnFull,
-        flush_interval: Duration,
-    ) -> Self {
+    pub(super) fn new(flows: FlowTable, options: &RecorderOptions, flush_interval: Duration) -> Self {
+        let RecorderOptions { frame_bytes, buffers: max_waiting, unsynced_bytes, on_full, .. } = *options;
         let mut frame = FrameBuilder::new(frame_bytes);
         frame.set_flow_count(flows.len());
         let state = State {
@@ -121,6 +118,7 @@ impl Queue {
             durable_seq: AtomicU64::new(0),
             frame_bytes,
             max_waiting,
+            max_spare: max_waiting.saturating_mul(2).saturating_add(unsynced_bytes / buffer_bytes(frame_bytes)),
             on_full,
             flush_interval,
         }
@@ -299,7 +297,7 @@ impl Queue {
         for buffer in buffers {
             // One that a huge record has made grow isn't kept, nor one that was never a frame's.
             let fits = (self.frame_bytes..=4 * self.frame_bytes.max(64 << 10)).contains(&buffer.capacity());
-            if fits && state.buffers.len() < self.max_waiting {
+            if fits && state.buffers.len() < self.max_spare {
                 state.buffers.push(buffer);
             }
         }

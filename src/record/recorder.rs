@@ -91,7 +91,7 @@ impl Recorder {
         };
         let every_record = options.sync == SyncPolicy::EveryRecord;
         let flows = FlowTable::new(session, schema.flows());
-        let queue = Arc::new(Queue::new(flows, options.frame_bytes, options.buffers, options.on_full, flush_interval));
+        let queue = Arc::new(Queue::new(flows, &options, flush_interval));
         let mut writer = Writer::new(queue.clone(), options, dir.clone(), session, requests)?;
         writer.open_segment(0)?;
         let counters = writer.counters.clone();
