@@ -110,6 +110,9 @@ pub enum WireProblem {
     /// Field numbers begin at 1.
     #[error("field number 0")]
     FieldZero,
+    /// A text that isn't UTF-8.
+    #[error("a text that isn't UTF-8")]
+    NotText,
     /// A length that reaches beyond the end of the message.
     #[error("a field longer than its message")]
     TooLong,

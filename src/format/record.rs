@@ -17,7 +17,7 @@ pub(crate) mod field {
 }
 
 /// Nanoseconds in a second.
-const NS: i64 = 1_000_000_000;
+const NS: i128 = 1_000_000_000;
 
 /// The records of a DATA payload ([F-20]).
 #[derive(Debug, Clone)]
@@ -99,7 +99,10 @@ impl<'a> RecordInfo<'a> {
                 _ => {}
             }
         }
-        info.timestamp = time.map(|(seconds, nanos)| seconds.saturating_mul(NS).saturating_add(nanos));
+        info.timestamp = time.map(|(seconds, nanos)| {
+            let ns = i128::from(seconds) * NS + i128::from(nanos);
+            ns.clamp(i64::MIN.into(), i64::MAX.into()) as i64
+        });
         Ok(info)
     }
 
@@ -208,6 +211,10 @@ mod tests {
         // Beyond what an i64 of nanoseconds holds: bounded, not wrapped.
         assert_eq!(RecordInfo::parse(&request(i64::MAX, 0)).unwrap().timestamp, Some(i64::MAX));
         assert_eq!(RecordInfo::parse(b"").unwrap().timestamp, None);
+        // The least that an i64 holds is 145,224,192 ns after this second.
+        let least = request(-9_223_372_037, 145_224_192);
+        assert_eq!(RecordInfo::parse(&least).unwrap().timestamp, Some(i64::MIN));
+        assert_eq!(RecordInfo::parse(&request(-9_223_372_037, 145_224_195)).unwrap().timestamp, Some(i64::MIN + 3));
     }
 
     #[test]

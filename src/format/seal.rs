@@ -1,5 +1,7 @@
 //! SEAL's bookkeeping while a segment is written, and the trailer that points at it.
 
+use std::collections::HashMap;
+
 use super::frame::{FrameHeader, TimeRange, take};
 use super::limits::{MAX_INDEX_ENTRIES, MAX_SEAL_FLOWS};
 use super::message::{IndexEntry, Seal, SealFlow, SegmentHeader};
@@ -79,6 +81,8 @@ pub struct SealBuilder {
     total: Tally,
     end_seq: u64,
     flows: Vec<(String, Tally)>,
+    /// Where in `flows` each name stands.
+    places: HashMap<String, usize>,
     non_finite: u64,
 }
 
@@ -92,6 +96,7 @@ impl SealBuilder {
             total: Tally::ZERO,
             end_seq: first_seq,
             flows: Vec::new(),
+            places: HashMap::new(),
             non_finite: 0,
         }
     }
@@ -152,9 +157,10 @@ impl SealBuilder {
 
     /// Adds `tally` records of the flow `name`.
     pub fn add_flow(&mut self, name: &str, tally: &Tally) {
-        if let Some((_, sum)) = self.flows.iter_mut().find(|(known, _)| known == name) {
+        if let Some((_, sum)) = self.places.get(name).and_then(|&place| self.flows.get_mut(place)) {
             sum.merge(tally);
         } else if self.flows.len() < MAX_SEAL_FLOWS {
+            self.places.insert(name.to_owned(), self.flows.len());
             self.flows.push((name.to_owned(), *tally));
         }
     }

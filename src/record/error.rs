@@ -13,7 +13,7 @@ use crate::segment::SegmentError;
 #[derive(Debug, Clone, Error)]
 pub enum RecordError {
     /// The schema has no such flow.
-    #[error("unknown flow {flow:?}: add it to the schema, or with `add_flows` while recording")]
+    #[error("unknown flow {flow:?}: add it to the schema, or with `add_flow` while recording")]
     UnknownFlow {
         /// The name asked for.
         flow: String,
@@ -71,6 +71,14 @@ pub enum RecordError {
     TooLarge {
         /// The flow.
         flow: String,
+        /// The bound in bytes.
+        most: usize,
+    },
+    /// A mark that is larger than any note should be.
+    #[error("a mark has {bytes} bytes, and at most {most} are possible: shorten it")]
+    MarkTooLarge {
+        /// Its size.
+        bytes: usize,
         /// The bound in bytes.
         most: usize,
     },
@@ -170,6 +178,14 @@ pub enum SchemaError {
     FlowDiffers {
         /// The flow.
         flow: String,
+    },
+    /// The flows with all their channels are more than a segment's header can hold.
+    #[error("the schema's flows and run take {bytes} bytes, and at most {most} are possible: make several recordings")]
+    TooLarge {
+        /// Bytes of all flows, encoded.
+        bytes: usize,
+        /// The bound in bytes.
+        most: usize,
     },
     /// A ready-made request isn't one.
     #[error("the request that should give the schema can't be read: {0}")]

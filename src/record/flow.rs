@@ -3,13 +3,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use prost::Message;
 use uuid::Uuid;
 
 use super::error::RecordError;
 use super::frame_builder::{FrameBuilder, MAX_RECORDED_BYTES};
+use super::request::{check_fields, request_value};
 use super::schema::DataType;
 use super::value::{Timestamp, Value};
-use crate::format::{Fields, FlowConfig, RecordInfo, WireError, WireValue, field, put_bytes_field};
+use crate::format::{Fields, FlowConfig, RecordInfo, WireValue, field, put_bytes_field};
 
 /// A flow of one recorder. Cheap to clone; ask [`Recorder::flow`](super::Recorder::flow) for it once, not per record.
 #[derive(Debug, Clone)]
@@ -150,31 +152,6 @@ impl Flow {
     }
 }
 
-/// The value in a request's `channel_values` entry; the last one counts, as protobuf merges. Numbers are read only as far
-/// as their type and finiteness matter.
-fn request_value(message: &[u8]) -> Result<Value<'_>, WireError> {
-    let mut value = Value::Empty;
-    for next in Fields::new(message) {
-        let next = next?;
-        value = match (next.number, next.value) {
-            (1, WireValue::Bytes(_)) => Value::String(""),
-            (2, WireValue::Fixed64(bits)) => Value::Double(f64::from_bits(bits)),
-            (3, WireValue::Fixed32(bits)) => Value::Float(f32::from_bits(bits)),
-            (4, WireValue::Varint(_)) => Value::Bool(false),
-            (5, WireValue::Varint(_)) => Value::Int32(0),
-            (6, WireValue::Varint(_)) => Value::Uint32(0),
-            (7, WireValue::Varint(_)) => Value::Int64(0),
-            (8, WireValue::Varint(_)) => Value::Uint64(0),
-            (9, WireValue::Bytes(_)) => Value::BitField(&[]),
-            (10, WireValue::Varint(_)) => Value::Enum(0),
-            (11, WireValue::Bytes(_)) => Value::Empty,
-            (12, WireValue::Bytes(_)) => Value::Bytes(&[]),
-            _ => value,
-        };
-    }
-    Ok(value)
-}
-
 /// What the recorder learns from a ready-made request.
 #[derive(Debug)]
 pub(super) struct CheckedRequest {
@@ -191,11 +168,13 @@ pub(super) struct FlowTable {
     flows: Vec<Flow>,
     /// Sift keeps several flows of one name apart by their channels.
     by_name: HashMap<String, Vec<Flow>>,
+    /// Bytes of all their configs, encoded.
+    bytes: usize,
 }
 
 impl FlowTable {
     pub(super) fn new(session: Uuid, flows: &[FlowConfig]) -> Self {
-        let mut table = Self { session, flows: Vec::new(), by_name: HashMap::new() };
+        let mut table = Self { session, flows: Vec::new(), by_name: HashMap::new(), bytes: 0 };
         flows.iter().for_each(|flow| {
             table.add(flow);
         });
@@ -204,6 +183,7 @@ impl FlowTable {
 
     pub(super) fn add(&mut self, config: &FlowConfig) -> Flow {
         let flow = Flow::new(self.session, self.flows.len(), config);
+        self.bytes += config.encoded_len();
         self.flows.push(flow.clone());
         self.by_name.entry(config.name.clone()).or_default().push(flow.clone());
         flow
@@ -211,6 +191,11 @@ impl FlowTable {
 
     pub(super) fn len(&self) -> usize {
         self.flows.len()
+    }
+
+    /// Bytes of all their configs, encoded.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The flow of this name; the one added last, if there are several.
@@ -228,10 +213,10 @@ impl FlowTable {
         self.flows.iter().map(|flow| flow.name().to_owned()).collect()
     }
 
-    /// Checks a ready-made request. One that carries an ingestion config's id of its own belongs to a schema that isn't
-    /// known here: it is only counted under its flow's name, if that is known.
+    /// Checks a ready-made request against the schema, whether it carries ids of its own or not.
     pub(super) fn check_request(&self, request: &[u8]) -> Result<CheckedRequest, RecordError> {
         let info = RecordInfo::parse(request)?;
+        check_fields(request)?;
         let name = String::from_utf8_lossy(info.flow);
         if request.len() > MAX_RECORDED_BYTES {
             return Err(RecordError::TooLarge { flow: name.into_owned(), most: MAX_RECORDED_BYTES });

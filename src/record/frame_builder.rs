@@ -10,6 +10,11 @@ pub const MAX_RECORDED_BYTES: usize = 16 << 20;
 /// Room that a buffer has beyond a full frame, so that the record that fills it rarely makes it grow.
 const SLACK_BYTES: usize = 4 << 10;
 
+/// Bytes that a frame's buffer is made with.
+pub(super) fn buffer_bytes(frame_bytes: usize) -> usize {
+    FRAME_HEADER_BYTES + frame_bytes + SLACK_BYTES
+}
+
 /// A frame being filled. Its buffer has room for the header in front, so that it is written in one piece.
 #[derive(Debug)]
 pub(super) struct FrameBuilder {
@@ -60,7 +65,7 @@ impl FrameBuilder {
 
     fn reset(&mut self, first_seq: u64, mut buffer: Vec<u8>, frame_bytes: usize) {
         buffer.clear();
-        buffer.reserve(FRAME_HEADER_BYTES + frame_bytes + SLACK_BYTES);
+        buffer.reserve(buffer_bytes(frame_bytes));
         buffer.resize(FRAME_HEADER_BYTES, 0);
         self.buffer = buffer;
         self.count = 0;

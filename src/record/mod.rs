@@ -10,6 +10,7 @@ mod frame_builder;
 mod options;
 mod queue;
 mod recorder;
+mod request;
 mod schema;
 mod value;
 mod writer;

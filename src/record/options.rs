@@ -15,7 +15,8 @@ pub enum SyncPolicy {
     EveryRecord,
     /// Once in this time: a power cut costs what was recorded in it, and in the time that the sync takes.
     Interval(Duration),
-    /// Whenever this many bytes were recorded since the last one: a power cut costs about as many.
+    /// Whenever this many bytes (before compression) were written since the last one: a power cut costs about as many,
+    /// and what was recorded in the last [`RecorderOptions::flush_interval`].
     Bytes(u64),
     /// When a segment is sealed, and whenever [`RecorderOptions::unsynced_bytes`] wait: the least work for the disk.
     OnRotation,
@@ -48,8 +49,9 @@ pub struct RecorderOptions {
     /// Time after which a frame is written though it isn't full. Default: 100 ms; [`SyncPolicy::Interval`] takes its
     /// own.
     pub flush_interval: Duration,
-    /// Full frames that may wait for the writer: with `frame_bytes` this bounds memory, and how long the disk may
-    /// stall before `on_full` matters. Default: 32.
+    /// Full frames that may wait for the writer: this bounds how long the disk may stall before `on_full` matters, and,
+    /// with the other sizes, memory: about twice `buffers` × `frame_bytes` (as many wait as are being written), and
+    /// `unsynced_bytes`. Default: 32.
     pub buffers: usize,
     /// Bytes written and not yet synced that are kept in memory, to be written again should the disk fail; when they
     /// are reached, the writer syncs whatever `sync` says. Default: 8 MiB.

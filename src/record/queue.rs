@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::error::RecordError;
 use super::flow::FlowTable;
-use super::frame_builder::{FilledFrame, FrameBuilder};
-use super::options::OnFull;
+use super::frame_builder::{FilledFrame, FrameBuilder, buffer_bytes};
+use super::options::{OnFull, RecorderOptions};
 use crate::format::{AddedFlows, Dropped, Mark};
 use crate::segment::SegmentError;
 
@@ -18,6 +18,8 @@ pub(super) enum Work {
     Frame(FilledFrame),
     Schema(AddedFlows),
     Mark(Mark),
+    /// A MARK of the recorder's own: unlike one that somebody else makes, it accounts for seqs.
+    Dropped(Dropped),
     Rotate,
 }
 
@@ -44,6 +46,8 @@ pub(super) struct State {
     pub(super) dropped: u64,
     pub(super) non_finite: u64,
     pub(super) finishing: bool,
+    /// The writer has ended: nothing more becomes durable.
+    ended: bool,
     pub(super) failure: Option<Arc<SegmentError>>,
     /// The writer sleeps with nothing to do, and without a deadline.
     writer_idle: bool,
@@ -71,20 +75,21 @@ pub(super) struct Queue {
     durable_seq: AtomicU64,
     frame_bytes: usize,
     max_waiting: usize,
+    /// Buffers kept to be used again: as many as ever are in use at a time, so that steady recording allocates none.
+    max_spare: usize,
     on_full: OnFull,
     flush_interval: Duration,
 }
 
+/// Pieces of work that aren't frames and may wait for the writer. Programs make few; a disk that hangs mustn't make
+/// them fill the memory.
+const MAX_OTHER_WORK: usize = 256;
+
 const REASON: &str = "the disk was slower than what was recorded";
 
 impl Queue {
-    pub(super) fn new(
-        flows: FlowTable,
-        frame_bytes: usize,
-        max_waiting: usize,
-        on_full: OnFull,
-        flush_interval: Duration,
-    ) -> Self {
+    pub(super) fn new(flows: FlowTable, options: &RecorderOptions, flush_interval: Duration) -> Self {
+        let RecorderOptions { frame_bytes, buffers: max_waiting, unsynced_bytes, on_full, .. } = *options;
         let mut frame = FrameBuilder::new(frame_bytes);
         frame.set_flow_count(flows.len());
         let state = State {
@@ -101,6 +106,7 @@ impl Queue {
             dropped: 0,
             non_finite: 0,
             finishing: false,
+            ended: false,
             failure: None,
             writer_idle: false,
         };
@@ -112,6 +118,7 @@ impl Queue {
             durable_seq: AtomicU64::new(0),
             frame_bytes,
             max_waiting,
+            max_spare: max_waiting.saturating_mul(2).saturating_add(unsynced_bytes / buffer_bytes(frame_bytes)),
             on_full,
             flush_interval,
         }
@@ -187,8 +194,7 @@ impl Queue {
     fn push_drops(&self, state: &mut State) {
         let records = std::mem::take(&mut state.pending_drops);
         if records > 0 {
-            let dropped = Dropped { records, reason: REASON.to_owned(), first_seq: None };
-            self.push(state, Work::Mark(Mark::Dropped(dropped)));
+            self.push(state, Work::Dropped(Dropped { records, reason: REASON.to_owned(), first_seq: None }));
         }
     }
 
@@ -196,6 +202,24 @@ impl Queue {
         state.work.push_back((state.next_ticket, work));
         state.next_ticket += 1;
         self.work.notify_one();
+    }
+
+    /// The state with room for the frame so far and one more piece of work. Waits for it under [`OnFull::Block`]; if
+    /// `patient`, whatever the policy.
+    pub(super) fn room(&self, patient: bool) -> Result<MutexGuard<'_, State>, RecordError> {
+        let mut state = self.lock();
+        loop {
+            self.check(&state)?;
+            let others = state.work.len().saturating_sub(state.frames_waiting);
+            if others < MAX_OTHER_WORK && (state.frame.is_empty() || state.frames_waiting < self.max_waiting) {
+                return Ok(state);
+            }
+            match self.on_full {
+                OnFull::DropOldest if others < MAX_OTHER_WORK && !patient => drop_oldest(&mut state),
+                OnFull::DropNewest | OnFull::DropOldest if !patient => return Err(RecordError::Full),
+                _ => state = self.space.wait(state).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
     }
 
     /// Hands over the frame so far, and then `work`, if any. Returns the ticket of the last piece.
@@ -215,6 +239,9 @@ impl Queue {
             if let Some(source) = &state.failure {
                 return Err(RecordError::Failed { source: source.clone(), not_durable_from: self.durable_seq() });
             }
+            if state.ended {
+                return Err(RecordError::Finished);
+            }
             if state.wanted < ticket {
                 state.wanted = ticket;
                 self.work.notify_one();
@@ -230,7 +257,8 @@ impl Queue {
     pub(super) fn next_task(&self, deadline: Option<Instant>) -> Task {
         let mut state = self.lock();
         loop {
-            let frame_due = state.frame.began().map(|began| began + self.flush_interval);
+            // An interval that no clock can hold means never.
+            let frame_due = state.frame.began().and_then(|began| began.checked_add(self.flush_interval));
             let now = Instant::now();
             let wanted = state.wanted >= state.durable_tickets;
             // Somebody waits for what is in the frame, or it has lain long enough.
@@ -246,7 +274,7 @@ impl Queue {
                 return Task::Write(self.take_work(&mut state), wanted);
             }
             // A frame that is begun while the writer sleeps wakes it, to learn of the frame's deadline.
-            state.writer_idle = frame_due.is_none();
+            state.writer_idle = state.frame.is_empty();
             state = match [deadline, frame_due].into_iter().flatten().min() {
                 None => self.work.wait(state).unwrap_or_else(PoisonError::into_inner),
                 Some(until) if until <= now => return Task::Timeout,
@@ -267,16 +295,12 @@ impl Queue {
     pub(super) fn recycle(&self, buffers: impl IntoIterator<Item = Vec<u8>>) {
         let mut state = self.lock();
         for buffer in buffers {
-            // One that a huge record has made grow isn't kept.
-            if state.buffers.len() < self.max_waiting && buffer.capacity() <= 4 * self.frame_bytes.max(64 << 10) {
+            // One that a huge record has made grow isn't kept, nor one that was never a frame's.
+            let fits = (self.frame_bytes..=4 * self.frame_bytes.max(64 << 10)).contains(&buffer.capacity());
+            if fits && state.buffers.len() < self.max_spare {
                 state.buffers.push(buffer);
             }
         }
-    }
-
-    /// A buffer to use again, or a new one.
-    pub(super) fn buffer(&self) -> Vec<u8> {
-        self.lock().buffers.pop().unwrap_or_default()
     }
 
     /// Everything up to `ticket` is durable, and all records before `seq`.
@@ -289,7 +313,20 @@ impl Queue {
 
     /// Nothing is recorded any more.
     pub(super) fn fail(&self, error: Arc<SegmentError>) {
-        self.lock().failure = Some(error);
+        let mut state = self.lock();
+        state.failure = Some(error);
+        // What waits will never be written; its memory isn't needed any longer.
+        state.work.clear();
+        state.buffers.clear();
+        state.frames_waiting = 0;
+        drop(state);
+        self.durable.notify_all();
+        self.space.notify_all();
+    }
+
+    /// The writer has ended: whoever still waits, waits in vain.
+    pub(super) fn end(&self) {
+        self.lock().ended = true;
         self.durable.notify_all();
         self.space.notify_all();
     }
@@ -313,13 +350,13 @@ fn drop_oldest(state: &mut State) {
         state.buffers.push(frame.buffer);
     }
     let before = at.checked_sub(1).and_then(|before| state.work.get_mut(before));
-    if let Some((at, Work::Mark(Mark::Dropped(dropped)))) = before
+    if let Some((at, Work::Dropped(dropped))) = before
         && dropped.first_seq.is_some_and(|first| first + dropped.records == frame.first_seq)
     {
         dropped.records += records;
         *at = ticket;
         return;
     }
-    let mark = Mark::Dropped(Dropped { records, reason: REASON.to_owned(), first_seq: Some(frame.first_seq) });
-    state.work.insert(at, (ticket, Work::Mark(mark)));
+    let dropped = Dropped { records, reason: REASON.to_owned(), first_seq: Some(frame.first_seq) };
+    state.work.insert(at, (ticket, Work::Dropped(dropped)));
 }

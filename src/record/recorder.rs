@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -18,8 +18,14 @@ use super::queue::{Queue, State, Work};
 use super::schema::{FlowSchema, Schema, check_flow};
 use super::value::{Timestamp, Value};
 use super::writer::{Counters, Writer};
-use crate::format::{AddedFlows, FlowConfig, Mark};
+use crate::format::{AddedFlows, FlowConfig, Mark, MarkMessage};
 use crate::segment::session_dir;
+
+/// Most bytes of a schema's flows and run, encoded: HEADER and SEAL hold them in one frame.
+const MAX_SCHEMA_BYTES: usize = 16 << 20;
+
+/// Most bytes of a mark: a note is for people.
+const MAX_MARK_BYTES: usize = 64 << 10;
 
 /// What became of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +80,8 @@ impl Recorder {
     /// [`RecordError::Schema`] for what Sift would refuse, [`RecordError::Options`], [`RecordError::Segment`].
     pub fn create(root: impl AsRef<Path>, schema: &Schema, options: RecorderOptions) -> Result<Self, RecordError> {
         schema.check()?;
+        let requests = schema.requests();
+        check_schema_bytes(requests.0.len() + requests.1.as_ref().map_or(0, Vec::len))?;
         check_options(&options)?;
         let session = Uuid::now_v7();
         let dir = session_dir(root.as_ref(), schema.asset(), schema.run_name());
@@ -83,8 +91,8 @@ impl Recorder {
         };
         let every_record = options.sync == SyncPolicy::EveryRecord;
         let flows = FlowTable::new(session, schema.flows());
-        let queue = Arc::new(Queue::new(flows, options.frame_bytes, options.buffers, options.on_full, flush_interval));
-        let mut writer = Writer::new(queue.clone(), options, dir.clone(), session, schema.requests())?;
+        let queue = Arc::new(Queue::new(flows, &options, flush_interval));
+        let mut writer = Writer::new(queue.clone(), options, dir.clone(), session, requests)?;
         writer.open_segment(0)?;
         let counters = writer.counters.clone();
         let thread = std::thread::Builder::new().name("sift-recorder".to_owned()).spawn(move || writer.run_guarded());
@@ -129,7 +137,8 @@ impl Recorder {
         self.put(true, |state| flow.put(&mut state.frame, time, values))
     }
 
-    /// Like [`record`](Self::record), but never waits for a buffer.
+    /// Like [`record`](Self::record), but never waits for a buffer (with [`SyncPolicy::EveryRecord`] it waits for the
+    /// sync all the same).
     ///
     /// # Errors
     /// As [`record`](Self::record), and [`RecordError::Full`]: then the record is the caller's still.
@@ -175,10 +184,7 @@ impl Recorder {
     ///
     /// # Errors
     /// As [`record_request`](Self::record_request).
-    pub fn record_message(&self, request: &impl prost::Message) -> Result<Recorded, RecordError> {
-        if request.encoded_len() > MAX_RECORDED_BYTES {
-            return Err(RecordError::TooLarge { flow: String::new(), most: MAX_RECORDED_BYTES });
-        }
+    pub fn record_message(&self, request: &impl Message) -> Result<Recorded, RecordError> {
         self.record_request(&request.encode_to_vec())
     }
 
@@ -200,15 +206,16 @@ impl Recorder {
     /// Adds a flow while recording, and returns it. Adding the same flow again returns the one that is there.
     ///
     /// # Errors
-    /// [`RecordError::Schema`], also if a flow of that name has other channels. [`RecordError::Failed`],
-    /// [`RecordError::Finished`].
+    /// [`RecordError::Schema`], also if a flow of that name has other channels. [`RecordError::Full`],
+    /// [`RecordError::Failed`], [`RecordError::Finished`] as for [`mark`](Self::mark).
     pub fn add_flow(&self, flow: FlowSchema) -> Result<Flow, RecordError> {
         check_flow(&flow.0)?;
-        let mut state = self.open_state()?;
+        let mut state = self.queue.room(false)?;
         if let Ok(known) = state.flows.get(&flow.0.name) {
             let (name, same) = (flow.0.name.clone(), known.is(&flow.0));
             return if same { Ok(known.clone()) } else { Err(SchemaError::FlowDiffers { flow: name }.into()) };
         }
+        check_schema_bytes(state.flows.bytes() + flow.0.encoded_len())?;
         let added = state.flows.add(&flow.0);
         self.submit_flows(&mut state, vec![flow.0]);
         Ok(added)
@@ -222,9 +229,11 @@ impl Recorder {
     pub fn add_flows_request(&self, request: &[u8]) -> Result<(), RecordError> {
         let request = AddedFlows::decode(request).map_err(|error| SchemaError::Request(error.to_string()))?;
         request.flows.iter().try_for_each(check_flow)?;
-        let mut state = self.open_state()?;
+        let mut state = self.queue.room(false)?;
         let flows: Vec<_> = request.flows.into_iter().filter(|flow| !state.flows.has(flow)).collect();
         if !flows.is_empty() {
+            let bytes: usize = flows.iter().map(Message::encoded_len).sum();
+            check_schema_bytes(state.flows.bytes() + bytes)?;
             flows.iter().for_each(|flow| {
                 state.flows.add(flow);
             });
@@ -238,12 +247,21 @@ impl Recorder {
         state.frame.set_flow_count(state.flows.len());
     }
 
-    /// Records a fact in time, between the records before it and those behind it.
+    /// Records a fact in time, between the records before it and those behind it. When the disk is behind, this waits
+    /// under [`OnFull::Block`]; under the other policies it never does.
     ///
     /// # Errors
+    /// [`RecordError::MarkTooLarge`]. [`RecordError::Full`] if the disk is behind and may not be waited for.
     /// [`RecordError::Failed`], [`RecordError::Finished`].
     pub fn mark(&self, mark: Mark) -> Result<(), RecordError> {
-        self.queue.submit(&mut *self.open_state()?, Some(Work::Mark(mark)));
+        let message = MarkMessage { wall_clock_ns: 0, mark: Some(mark) };
+        let bytes = message.encoded_len();
+        if bytes > MAX_MARK_BYTES {
+            return Err(RecordError::MarkTooLarge { bytes, most: MAX_MARK_BYTES });
+        }
+        if let Some(mark) = message.mark {
+            self.queue.submit(&mut *self.queue.room(false)?, Some(Work::Mark(mark)));
+        }
         Ok(())
     }
 
@@ -258,9 +276,9 @@ impl Recorder {
     /// Seals the segment and begins the next one with the next record.
     ///
     /// # Errors
-    /// [`RecordError::Failed`], [`RecordError::Finished`].
+    /// As [`mark`](Self::mark).
     pub fn rotate(&self) -> Result<(), RecordError> {
-        self.queue.submit(&mut *self.open_state()?, Some(Work::Rotate));
+        self.queue.submit(&mut *self.queue.room(false)?, Some(Work::Rotate));
         Ok(())
     }
 
@@ -269,7 +287,7 @@ impl Recorder {
     /// # Errors
     /// [`RecordError::Failed`], [`RecordError::Finished`].
     pub fn flush(&self) -> Result<(), RecordError> {
-        let mut state = self.open_state()?;
+        let mut state = self.queue.room(true)?;
         let ticket = self.queue.submit(&mut state, None);
         self.queue.wait_durable(state, ticket)
     }
@@ -312,12 +330,6 @@ impl Recorder {
             None => Ok(self.stats()),
         }
     }
-
-    fn open_state(&self) -> Result<MutexGuard<'_, State>, RecordError> {
-        let state = self.queue.lock();
-        self.queue.check(&state)?;
-        Ok(state)
-    }
 }
 
 impl Drop for Recorder {
@@ -331,6 +343,11 @@ impl fmt::Debug for Recorder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Recorder").field("session", &self.session).field("dir", &self.dir).finish_non_exhaustive()
     }
+}
+
+/// Whether HEADER, and SEAL, which repeats it, will surely fit into a frame.
+fn check_schema_bytes(bytes: usize) -> Result<(), SchemaError> {
+    if bytes > MAX_SCHEMA_BYTES { Err(SchemaError::TooLarge { bytes, most: MAX_SCHEMA_BYTES }) } else { Ok(()) }
 }
 
 fn check_options(options: &RecorderOptions) -> Result<(), RecordError> {

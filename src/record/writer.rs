@@ -16,8 +16,8 @@ use super::options::{RecorderOptions, SyncPolicy};
 use super::queue::{Queue, Task, Ticket, Work};
 use super::value::Timestamp;
 use crate::format::{
-    Abandoned, ClockStep, Codec, FORMAT_VERSION, FRAME_HEADER_BYTES, IngestionConfig, Kind, Mark, MarkMessage,
-    PayloadEncoder, SegmentHeader, Tally, TimeRange,
+    Abandoned, AddedFlows, ClockStep, Codec, FORMAT_VERSION, FRAME_HEADER_BYTES, IngestionConfig, Kind, Mark,
+    MarkMessage, PayloadEncoder, SegmentHeader, Tally, TimeRange,
 };
 use crate::segment::{PendingFrame, SegmentError, SegmentWriter};
 
@@ -57,8 +57,16 @@ pub(super) struct Writer {
     segment_began: Instant,
     next_index: u32,
     encoder: PayloadEncoder,
+    /// Where frames are compressed; what is kept of them is copied out of it, so that it takes no more than it must.
+    compressed: Vec<u8>,
+    /// Bytes of the segments before the open one.
+    closed_bytes: u64,
+    /// The SCHEMA frame that is being written isn't in `config` yet.
+    schema_at_hand: bool,
     unsynced: Vec<Unsynced>,
     unsynced_bytes: usize,
+    /// Their bytes before compression.
+    unsynced_raw: u64,
     unsynced_since: Option<Instant>,
     last_ticket: Ticket,
     written_seq: u64,
@@ -91,8 +99,12 @@ impl Writer {
             segment: None,
             segment_began: Instant::now(),
             next_index: 0,
+            compressed: Vec::new(),
+            closed_bytes: 0,
+            schema_at_hand: false,
             unsynced: Vec::new(),
             unsynced_bytes: 0,
+            unsynced_raw: 0,
             unsynced_since: None,
             last_ticket: 0,
             written_seq: 0,
@@ -121,10 +133,15 @@ impl Writer {
         self.next_index += 1;
         let segment = SegmentWriter::create(self.options.storage.clone(), &self.dir, self.session, header)?;
         self.counters.segments.fetch_add(1, Ordering::Relaxed);
-        self.counters.bytes_written.fetch_add(segment.len(), Ordering::Relaxed);
         self.segment_began = Instant::now();
         self.segment = Some(segment);
+        self.count_bytes();
         Ok(())
+    }
+
+    fn count_bytes(&self) {
+        let open = self.segment.as_ref().map_or(0, SegmentWriter::len);
+        self.counters.bytes_written.store(self.closed_bytes + open, Ordering::Relaxed);
     }
 
     /// Works until the recorder is finished or the disk has failed twice. Should a bug make it panic, nobody waits for
@@ -134,6 +151,7 @@ impl Writer {
         if catch_unwind(AssertUnwindSafe(|| self.run())).is_err() {
             queue.fail(Arc::new(SegmentError::Abandoned { path }));
         }
+        queue.end();
     }
 
     fn run(mut self) {
@@ -141,7 +159,7 @@ impl Writer {
             let (done, result) = match self.queue.next_task(self.deadline()) {
                 Task::Write(work, wanted) => (false, self.process(work).and_then(|()| self.sync_if(wanted))),
                 Task::Timeout => (false, self.sync_if(false)),
-                Task::Finish(work) => (true, self.process(work).and_then(|()| self.seal())),
+                Task::Finish(work) => (true, self.process(work).and_then(|()| self.end())),
             };
             if let Err(error) = result {
                 self.queue.fail(Arc::new(error));
@@ -156,11 +174,11 @@ impl Writer {
     /// When something is due that no new work announces.
     fn deadline(&self) -> Option<Instant> {
         let sync = match self.options.sync {
-            SyncPolicy::Interval(interval) => self.unsynced_since.map(|since| since + interval),
+            SyncPolicy::Interval(interval) => self.unsynced_since.and_then(|since| since.checked_add(interval)),
             _ => None,
         };
         let has_records = self.segment.as_ref().is_some_and(|segment| !segment.is_empty());
-        let age = self.options.segment_age.filter(|_| has_records).map(|age| self.segment_began + age);
+        let age = self.options.segment_age.filter(|_| has_records).and_then(|age| self.segment_began.checked_add(age));
         [sync, age].into_iter().flatten().min()
     }
 
@@ -169,17 +187,14 @@ impl Writer {
         for (ticket, work) in work {
             match work {
                 Work::Frame(filled) => self.write_filled(filled)?,
-                Work::Schema(added) => {
-                    // In protobuf, concatenation merges: the config now has these flows too.
-                    let flows = IngestionConfig { flows: added.flows.clone(), ..Default::default() };
-                    self.config.extend(flows.encode_to_vec());
-                    self.flow_names.extend(added.flows.iter().map(|flow| flow.name.clone()));
-                    self.write_message(Kind::Schema, TimeRange::EMPTY, &added)?;
-                    if let Some(segment) = &mut self.segment {
-                        segment.set_ingestion_config(self.config.clone());
-                    }
-                }
+                Work::Schema(added) => self.write_schema(&added)?,
                 Work::Mark(mark) => self.write_mark(mark)?,
+                Work::Dropped(dropped) => {
+                    if let Some(first) = dropped.first_seq {
+                        self.written_seq = first + dropped.records;
+                    }
+                    self.write_mark(Mark::Dropped(dropped))?;
+                }
                 Work::Rotate => self.seal()?,
             }
             self.last_ticket = ticket;
@@ -195,10 +210,16 @@ impl Writer {
         let FilledFrame { buffer, count, first_seq, times, flags, non_finite, tallies, began } = filled;
         let raw = buffer.get(FRAME_HEADER_BYTES..).unwrap_or_default();
         let raw_len = raw.len() as u32;
-        let mut compressed = self.queue.buffer();
-        let codec = self.encoder.compress(raw, &mut compressed)?;
-        let (buffer, free) = if codec == Codec::None { (buffer, compressed) } else { (compressed, buffer) };
-        self.queue.recycle([free]);
+        let codec = self.encoder.compress(raw, &mut self.compressed)?;
+        let stored = if codec == Codec::None { &buffer } else { &self.compressed };
+        // It stays in memory until it is synced: no more of it than it needs.
+        let buffer = if codec == Codec::None && stored.len() >= stored.capacity() / 2 {
+            buffer
+        } else {
+            let copy = stored.as_slice().to_vec();
+            self.queue.recycle([buffer]);
+            copy
+        };
         let frame = PendingFrame { kind: Kind::Data, codec, flags, count, first_seq, times, raw_len, buffer };
         self.write(Unsynced { frame, tallies, non_finite }, began)
     }
@@ -208,12 +229,22 @@ impl Writer {
         self.write(Unsynced { frame, tallies: Vec::new(), non_finite: 0 }, None)
     }
 
-    fn write_mark(&mut self, mark: Mark) -> Result<(), SegmentError> {
-        if let Mark::Dropped(dropped) = &mark
-            && let Some(first) = dropped.first_seq
-        {
-            self.written_seq = first + dropped.records;
+    fn write_schema(&mut self, added: &AddedFlows) -> Result<(), SegmentError> {
+        // If this begins a segment, HEADER has the flows so far, and SCHEMA the new ones: none stands twice.
+        self.schema_at_hand = true;
+        let written = self.write_message(Kind::Schema, TimeRange::EMPTY, added);
+        self.schema_at_hand = false;
+        // In protobuf, concatenation merges: the config now has these flows too.
+        let flows = IngestionConfig { flows: added.flows.clone(), ..Default::default() };
+        self.config.extend(flows.encode_to_vec());
+        self.flow_names.extend(added.flows.iter().map(|flow| flow.name.clone()));
+        if let Some(segment) = &mut self.segment {
+            segment.set_ingestion_config(self.config.clone());
         }
+        written
+    }
+
+    fn write_mark(&mut self, mark: Mark) -> Result<(), SegmentError> {
         let wall_clock_ns = Timestamp::now().unix_ns();
         let message = MarkMessage { wall_clock_ns, mark: Some(mark) };
         self.write_message(Kind::Mark, TimeRange::at(wall_clock_ns), &message)
@@ -229,11 +260,12 @@ impl Writer {
             Some(segment) => put(segment, &mut unsynced, &self.flow_names),
             None => Ok(()),
         });
-        self.counters.bytes_written.fetch_add(unsynced.frame.buffer.len() as u64, Ordering::Relaxed);
+        self.count_bytes();
         if unsynced.frame.kind == Kind::Data {
             self.written_seq = unsynced.frame.end_seq();
         }
         self.unsynced_bytes += unsynced.frame.buffer.len();
+        self.unsynced_raw += u64::from(unsynced.frame.raw_len);
         self.unsynced_since = self.unsynced_since.or(began).or_else(|| Some(Instant::now()));
         self.unsynced.push(unsynced);
         result.or_else(|error| self.recover(&error))
@@ -242,14 +274,22 @@ impl Writer {
     /// The open segment can't be written any more: what isn't durable goes into a new one.
     fn recover(&mut self, error: &SegmentError) -> Result<(), SegmentError> {
         self.counters.io_errors.fetch_add(1, Ordering::Relaxed);
-        let failed = self.segment.take().map_or(self.next_index.saturating_sub(1), |segment| segment.index());
+        let failed = self.close().map_or(self.next_index.saturating_sub(1), |segment| segment.index());
         let mark = Mark::Abandoned(Abandoned { segment_index: failed, error: error.to_string() });
         let wall_clock_ns = Timestamp::now().unix_ns();
         let message = MarkMessage { wall_clock_ns, mark: Some(mark) };
         let first_seq = self.unsynced.first().map_or(self.written_seq, |unsynced| unsynced.frame.first_seq);
         let times = TimeRange::at(wall_clock_ns);
         let mut mark = PendingFrame::message(Kind::Mark, first_seq, times, &message)?;
+        // The new HEADER has the flows that were added.
+        let at_hand = self.unsynced.len().saturating_sub(usize::from(self.schema_at_hand));
+        let mut at = 0;
+        self.unsynced.retain(|unsynced| {
+            at += 1;
+            unsynced.frame.kind != Kind::Schema || at > at_hand
+        });
         self.open_segment(first_seq)?;
+        self.counters.syncs.fetch_add(1, Ordering::Relaxed);
         if let Some(segment) = &mut self.segment {
             segment.write(&mut mark)?;
             for unsynced in &mut self.unsynced {
@@ -257,8 +297,16 @@ impl Writer {
             }
             segment.sync()?;
         }
+        self.count_bytes();
         self.confirm();
         Ok(())
+    }
+
+    /// Has no segment open any more.
+    fn close(&mut self) -> Option<SegmentWriter> {
+        let segment = self.segment.take()?;
+        self.closed_bytes += segment.len();
+        Some(segment)
     }
 
     fn rotate_if_due(&mut self) -> Result<(), SegmentError> {
@@ -269,15 +317,30 @@ impl Writer {
 
     /// Seals the open segment, if there is one. The next frame begins a new one.
     fn seal(&mut self) -> Result<(), SegmentError> {
-        let Some(segment) = self.segment.take() else { return Ok(()) };
+        let Some(segment) = &mut self.segment else { return Ok(()) };
         self.counters.syncs.fetch_add(1, Ordering::Relaxed);
-        match segment.seal() {
+        match segment.seal_in_place() {
             Ok(_) => {
+                self.close();
+                self.count_bytes();
                 self.confirm();
                 Ok(())
             }
             Err(error) => self.recover(&error),
         }
+    }
+
+    /// Ends the session.
+    fn end(&mut self) -> Result<(), SegmentError> {
+        self.seal()?;
+        // Had sealing failed, the segment that took its place is to be sealed too.
+        self.seal()?;
+        if let Some(segment) = &mut self.segment {
+            return Err(SegmentError::Abandoned { path: segment.path() });
+        }
+        // What came behind the last rotation has been waiting for nothing else.
+        self.confirm();
+        Ok(())
     }
 
     fn sync_is_due(&self, wanted: bool) -> bool {
@@ -288,7 +351,7 @@ impl Writer {
             // Whoever waits for a record says so; until then, more may join the same sync.
             SyncPolicy::EveryRecord | SyncPolicy::OnRotation => false,
             SyncPolicy::Interval(interval) => self.unsynced_since.is_some_and(|since| since.elapsed() >= interval),
-            SyncPolicy::Bytes(bytes) => self.unsynced_bytes as u64 >= bytes,
+            SyncPolicy::Bytes(bytes) => self.unsynced_raw >= bytes,
         };
         wanted || due || self.unsynced_bytes >= self.options.unsynced_bytes
     }
@@ -321,6 +384,7 @@ impl Writer {
     fn confirm(&mut self) {
         self.queue.set_durable(self.last_ticket, self.written_seq);
         self.unsynced_bytes = 0;
+        self.unsynced_raw = 0;
         self.unsynced_since = None;
         self.queue.recycle(self.unsynced.drain(..).map(|unsynced| unsynced.frame.buffer));
     }

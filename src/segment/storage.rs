@@ -53,10 +53,12 @@ pub struct Disk;
 
 impl Storage for Disk {
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
         if dir.is_dir() {
+            // Whoever made it may not have synced that. Where it can't be done, it is not ours to do.
+            let _ = self.sync_dir(parent.unwrap_or(Path::new(".")));
             return Ok(());
         }
-        let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
         if let Some(parent) = parent {
             self.create_dir_all(parent)?;
         }

@@ -183,6 +183,11 @@ impl SegmentWriter {
     /// # Errors
     /// [`SegmentError::Io`]. If the sync succeeded, all frames are durable even so, under the open name.
     pub fn seal(mut self) -> Result<PathBuf, SegmentError> {
+        self.seal_in_place()
+    }
+
+    /// The same, for who wants to know the [length](Self::len) afterwards. Nothing more can be written.
+    pub(crate) fn seal_in_place(&mut self) -> Result<PathBuf, SegmentError> {
         let seal_offset = self.offset;
         let end_seq = self.seal.end_seq();
         let builder = std::mem::replace(&mut self.seal, SealBuilder::new(end_seq));
@@ -190,6 +195,7 @@ impl SegmentWriter {
         self.write(&mut PendingFrame::message(Kind::Seal, end_seq, TimeRange::EMPTY, &seal)?)?;
         self.append(&encode_trailer(seal_offset))?;
         self.sync()?;
+        self.file = None;
         let sealed = self.dir.join(SegmentName { open: false, ..self.name }.to_string());
         let open = self.path();
         self.storage.rename(&open, &sealed).map_err(SegmentError::io("rename to its sealed name", &open))?;

@@ -1,7 +1,9 @@
 //! Integration tests: one binary, one module per subject.
 
+mod crash;
 mod damage;
 mod pbfs;
+mod record;
 mod spec;
 mod support;
 mod vectors;

@@ -1,4 +1,7 @@
 //! Builders and checks that several subjects share.
 #![allow(unreachable_pub, reason = "a test binary exports nothing")]
 
-pub mod format;
+pub(crate) mod allocations;
+pub(crate) mod format;
+pub(crate) mod recording;
+pub(crate) mod storage;
