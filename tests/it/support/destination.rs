@@ -199,9 +199,14 @@ impl Rig {
 
     /// Ends the receiver and reads what it kept.
     pub async fn finish(self) -> Vec<Received> {
+        received(self.end().await.path())
+    }
+
+    /// Ends the receiver; what it kept is in the directory.
+    pub async fn end(self) -> tempfile::TempDir {
         self.receiver.shutdown().await.unwrap();
         self.store.inner.finish().unwrap();
-        received(self.dir.path())
+        self.dir
     }
 
     /// The same, if there is at most one session.
