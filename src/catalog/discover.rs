@@ -7,11 +7,14 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 use walkdir::WalkDir;
 
-use crate::format::MAGIC;
+use crate::format::{FRAME_HEADER_BYTES, FrameHeader, MAGIC, SYNC_MARKER};
 use crate::segment::{SegmentError, SegmentName, is_pbfs};
 
 /// Directory beside the backups in which the replayer keeps its own files.
 pub const STATE_DIR: &str = ".sift-replay";
+
+/// How much of a file's beginning is searched for a frame, in bytes: far more than what a lost block or two cost.
+const SNIFF_BYTES: u64 = 1 << 20;
 
 /// What a file is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,7 +98,8 @@ pub fn discover(paths: &[PathBuf]) -> Result<Vec<Found>, DiscoverError> {
                 Ok(entry) if entry.file_type().is_file() || (entry.depth() == 0 && entry.path().is_file()) => {
                     found.push(Found { kind: kind_of(entry.path()), path: entry.into_path() });
                 }
-                Ok(entry) if entry.depth() == 0 => {}
+                // A link to a directory, which was asked for: what is in it follows.
+                Ok(entry) if entry.depth() == 0 && entry.path().is_dir() => {}
                 Ok(entry) => {
                     found.push(Found { path: entry.into_path(), kind: FileKind::Foreign(ForeignReason::NotAFile) })
                 }
@@ -121,16 +125,30 @@ fn kind_of(path: &Path) -> FileKind {
 }
 
 fn read_kind(path: &Path) -> Result<FileKind, SegmentError> {
+    let name = SegmentName::of_path(path);
     let mut begin = Vec::new();
     let file = File::open(path).map_err(SegmentError::io("read", path))?;
-    file.take(MAGIC.len() as u64).read_to_end(&mut begin).map_err(SegmentError::io("read", path))?;
+    file.take(SNIFF_BYTES).read_to_end(&mut begin).map_err(SegmentError::io("read", path))?;
     Ok(if begin.is_empty() {
-        FileKind::Foreign(ForeignReason::Empty)
-    } else if begin == MAGIC || SegmentName::of_path(path).is_some() {
+        match name {
+            // [F-29]: it had a seal when it was given this name.
+            Some(name) if !name.open => FileKind::Unreadable("a sealed segment without a single byte".to_owned()),
+            _ => FileKind::Foreign(ForeignReason::Empty),
+        }
+    } else if begin.starts_with(&MAGIC) || name.is_some() || has_frame(&begin) {
         FileKind::Segment
     } else if is_pbfs(path)? {
         FileKind::Pbfs
     } else {
         FileKind::Foreign(ForeignReason::NoBackup)
+    })
+}
+
+/// Whether a sound frame header stands in its own place somewhere in a file's beginning: a segment whose first block and
+/// name are both lost ([F-33]). No other file has one, not even a file that holds a segment.
+fn has_frame(begin: &[u8]) -> bool {
+    memchr::memmem::find_iter(begin, &SYNC_MARKER).any(|at| {
+        let header = begin.get(at..).and_then(|tail| tail.first_chunk::<FRAME_HEADER_BYTES>());
+        header.is_some_and(|header| FrameHeader::decode(header, at as u64, None).is_ok())
     })
 }

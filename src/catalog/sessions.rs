@@ -172,7 +172,12 @@ fn session(id: Uuid, mut segments: Vec<Opened>) -> Session {
 fn merge_requests<'a>(headers: impl Iterator<Item = &'a SegmentHeader>) -> Option<Requests> {
     let mut merged: Option<Requests> = None;
     let mut known: Vec<FlowConfig> = Vec::new();
+    let mut last: &[u8] = &[];
     for header in headers {
+        // Most segments repeat what the one before them says.
+        if std::mem::replace(&mut last, &header.ingestion_config) == header.ingestion_config && merged.is_some() {
+            continue;
+        }
         let Ok(config) = IngestionConfig::decode(&header.ingestion_config[..]) else { continue };
         let new: Vec<FlowConfig> = config.flows.iter().filter(|flow| !known.contains(flow)).cloned().collect();
         match &mut merged {
@@ -198,7 +203,22 @@ fn merge_requests<'a>(headers: impl Iterator<Item = &'a SegmentHeader>) -> Optio
 
 /// The official library names its files `<client key>-<unix µs>`: in the order of that number, where there is one.
 fn pbfs_order(path: &Path) -> (u64, PathBuf) {
-    let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    let began = stem.rsplit('-').next().and_then(|number| number.parse().ok()).unwrap_or(0);
-    (began, path.to_owned())
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let number = name.rsplit('-').next().unwrap_or_default();
+    // Somebody may have added an ending; the client key may have a dot of its own.
+    let number = number.split('.').next().unwrap_or_default();
+    (number.parse().unwrap_or(0), path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backups_go_in_the_order_in_which_they_were_begun() {
+        let mut paths: Vec<PathBuf> =
+            ["b/rover-v1.2-900", "z/rover-v1.1-1000", "a/rover-2000.pbfs", "plain"].map(PathBuf::from).into();
+        paths.sort_by_cached_key(|path| pbfs_order(path));
+        assert_eq!(paths, ["plain", "b/rover-v1.2-900", "z/rover-v1.1-1000", "a/rover-2000.pbfs"].map(PathBuf::from));
+    }
 }

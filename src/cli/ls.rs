@@ -39,9 +39,9 @@ pub(super) fn run(args: &LsArgs, output: &OutputArgs) -> Result<Exit, Failure> {
         Table::new(&["session or file", "asset", "run", ">segments", ">records", ">bytes", "first", "last", "notes"]);
     let (mut records, mut missing) = (0, 0);
     for session in &catalog.sessions {
-        let listed = list_session(session).map_err(Failure::fatal)?;
-        records += listed.records;
-        missing += listed.missing;
+        let listed = list_session(session);
+        records = u64::saturating_add(records, listed.records);
+        missing = u64::saturating_add(missing, listed.missing);
         if output.json {
             out(session_json(session, &listed));
         } else {
@@ -52,8 +52,8 @@ pub(super) fn run(args: &LsArgs, output: &OutputArgs) -> Result<Exit, Failure> {
         }
     }
     for path in &catalog.pbfs {
-        let listed = list_pbfs(path).map_err(Failure::fatal)?;
-        records += listed.records;
+        let listed = list_pbfs(path);
+        records = u64::saturating_add(records, listed.records);
         if output.json {
             out(pbfs_json(path, &listed));
         } else {
@@ -84,7 +84,7 @@ fn row(table: &mut Table, head: [String; 4], listed: &Listed) {
     table.row(head.into_iter().chain(tail));
 }
 
-fn list_session(session: &Session) -> Result<Listed, SegmentError> {
+fn list_session(session: &Session) -> Listed {
     let mut listed = Listed::new();
     let (mut seqs, mut end) = (SeqSet::new(), 0);
     for file in &session.segments {
@@ -92,46 +92,60 @@ fn list_session(session: &Session) -> Result<Listed, SegmentError> {
         if file.open {
             listed.note("not sealed");
         }
-        end = end.max(list_segment(file, &mut seqs, &mut listed)?);
+        end = end.max(list_segment(file, &mut seqs, &mut listed));
     }
     listed.records = seqs.len();
     listed.missing = seqs.missing_in(0..end).iter().map(|range| range.end - range.start).sum();
     if session.requests.is_none() {
         listed.note("schema lost");
     }
-    Ok(listed)
+    listed
 }
 
 /// From SEAL where there is one; else by reading. Returns the seq behind the last that the segment had.
-fn list_segment(file: &SegmentFile, seqs: &mut SeqSet, listed: &mut Listed) -> Result<u64, SegmentError> {
+fn list_segment(file: &SegmentFile, seqs: &mut SeqSet, listed: &mut Listed) -> u64 {
     if let Some(seal) = &file.seal {
         listed.times.merge(&TimeRange::from_ends(seal.least, seal.greatest));
         for entry in &seal.index {
             seqs.insert(entry.first_seq..entry.first_seq.saturating_add(entry.count));
         }
-        return Ok(seal.end_seq);
+        return seal.end_seq;
     }
-    let mut reader = SegmentReader::open(&file.path)?;
     let mut end = 0;
+    if read_segment(&file.path, seqs, listed, &mut end).is_err() {
+        listed.note("can't be read to its end");
+    }
+    end
+}
+
+fn read_segment(path: &Path, seqs: &mut SeqSet, listed: &mut Listed, end: &mut u64) -> Result<(), SegmentError> {
+    let mut reader = SegmentReader::open(path)?;
     while let Some(event) = reader.next_event()? {
         match event {
             Event::Records(batch) => {
                 listed.times.merge(&batch.times);
-                end = end.max(batch.end_seq());
+                *end = (*end).max(batch.end_seq());
                 seqs.insert(batch.first_seq..batch.end_seq());
             }
-            Event::Header(header) => end = end.max(header.first_seq),
+            Event::Header(header) => *end = (*end).max(header.first_seq),
             Event::Damage(_) => listed.note("damaged"),
             Event::Torn(_) => listed.note("torn end"),
             Event::Skipped(_) => listed.note("has frames of a later version"),
             Event::Schema(_) | Event::Mark(_) | Event::Seal(_) => {}
         }
     }
-    Ok(end)
+    Ok(())
 }
 
-fn list_pbfs(path: &Path) -> Result<Listed, SegmentError> {
+fn list_pbfs(path: &Path) -> Listed {
     let mut listed = Listed::new();
+    if read_pbfs(path, &mut listed).is_err() {
+        listed.note("can't be read to its end");
+    }
+    listed
+}
+
+fn read_pbfs(path: &Path, listed: &mut Listed) -> Result<(), SegmentError> {
     let mut reader = PbfsReader::open(path)?;
     while let Some(event) = reader.next_event()? {
         match event {
@@ -149,7 +163,7 @@ fn list_pbfs(path: &Path) -> Result<Listed, SegmentError> {
         }
     }
     listed.bytes = reader.position();
-    Ok(listed)
+    Ok(())
 }
 
 fn print_end(table: &Table, catalog: &Catalog) {

@@ -6,7 +6,7 @@ use super::text::{bytes, count, note, number, out, shown, shown_path};
 use crate::catalog::Catalog;
 use crate::format::{Damage, Mark, Torn};
 use crate::replay::{Observer, Origin, ReplayEvent, Report, Totals};
-use crate::segment::{SkipReason, Skipped};
+use crate::segment::{SegmentError, SkipReason, Skipped};
 
 /// Notable things, one line each, on stderr.
 pub(super) struct Lines;
@@ -22,6 +22,7 @@ impl Observer for Lines {
             }
             ReplayEvent::Damage { path, damage } => note(format!("damaged: {}", damage_text(path, damage))),
             ReplayEvent::Torn { path, torn } => note(format!("torn: {}", torn_text(path, torn))),
+            ReplayEvent::Unreadable { path, error } => note(format!("can't be read: {}", unreadable_text(path, error))),
             ReplayEvent::Skipped { path, skipped } => note(format!("skipped: {}", skipped_text(path, skipped))),
             ReplayEvent::Mark { session, mark, .. } => {
                 if let Some(text) = mark_text(mark) {
@@ -65,6 +66,13 @@ fn damage_text(path: &std::path::Path, damage: &Damage) -> String {
 fn torn_text(path: &std::path::Path, torn: &Torn) -> String {
     let (path, offset, len) = (shown_path(path), torn.offset, bytes(torn.len));
     format!("{path} ends at byte {offset} within a frame, of which {len} are there: recording was cut off here")
+}
+
+fn unreadable_text(path: &std::path::Path, error: &SegmentError) -> String {
+    match error {
+        SegmentError::Io { source, .. } => format!("{}: {}", shown_path(path), shown(source.to_string())),
+        error => format!("{}: {}", shown_path(path), shown(error.to_string())),
+    }
 }
 
 fn skipped_text(path: &std::path::Path, skipped: &Skipped) -> String {
@@ -198,6 +206,9 @@ fn event_json(event: &ReplayEvent<'_>) -> Value {
             "event": "torn", "path": path(file), "offset": torn.offset, "bytes": torn.len,
             "seqs": seqs(torn.seqs.as_ref()),
         }),
+        ReplayEvent::Unreadable { path: file, error } => {
+            json!({"event": "unreadable", "path": path(file), "reason": error.to_string()})
+        }
         ReplayEvent::Skipped { path: file, skipped } => json!({
             "event": "skipped", "path": path(file), "offset": skipped.offset, "bytes": skipped.len,
             "reason": skipped_text(file, skipped), "seqs": seqs(skipped.seqs.as_ref()),

@@ -3,6 +3,7 @@
 use super::args::{DestinationArgs, OutputArgs, ReplayArgs};
 use super::exit::{Exit, Failure};
 use super::progress::{JsonLines, Lines, print_report};
+use super::text::{note, shown};
 use super::{interrupted, runtime};
 use crate::catalog::{Catalog, check_paths, discover};
 use crate::replay::{Observer, ReplayEvent, ReplayOptions, Report, replay_until};
@@ -25,6 +26,9 @@ pub(super) fn run(args: &ReplayArgs, output: &OutputArgs) -> Result<Exit, Failur
     let (report, exit) = runtime()?.block_on(connect_and_replay(&destination, &catalog, &options, &*observer))?;
     if !output.json {
         print_report(&report);
+    }
+    if let Some(stopped) = &report.stopped {
+        note(format!("error: {}", shown(stopped)));
     }
     Ok(exit)
 }

@@ -70,8 +70,9 @@ impl Store for RecordingStore {
             }
             return Ok(());
         }
-        let run = run.map(Message::encode_to_vec);
-        let schema = Schema::from_requests(&config.encode_to_vec(), run.as_deref())
+        let (config_request, run_request) = with_keys(key, config, run);
+        let run_request = run_request.as_ref().map(Message::encode_to_vec);
+        let schema = Schema::from_requests(&config_request.encode_to_vec(), run_request.as_deref())
             .map_err(|error| StoreError::Failed(error.to_string()))?;
         let recorder = Recorder::create(&self.root, &schema, self.options.clone()).map_err(store_error)?;
         sessions.insert(key.clone(), Session { recorder: Arc::new(recorder), flows: config.flows.len() });
@@ -107,6 +108,29 @@ fn store_error(error: RecordError) -> StoreError {
     }
 }
 
+/// Begins the client keys of what clients made without one. The rest of such a key is the id that it was given.
+const KEYLESS: &str = "sift-replay-receiver/";
+
+/// Recordings name configs and runs by their client keys. Clients may do without; what they record must be replayable
+/// all the same, and be found again under its id when the receiver is started again.
+fn with_keys(
+    key: &SessionKey,
+    config: &CreateIngestionConfigRequest,
+    run: Option<&CreateRunRequest>,
+) -> (CreateIngestionConfigRequest, Option<CreateRunRequest>) {
+    let mut config = config.clone();
+    if config.client_key.is_empty() {
+        config.client_key = format!("{KEYLESS}{}", key.ingestion_config_id);
+    }
+    let run = run.cloned().map(|mut run| {
+        if run.client_key.as_ref().is_none_or(String::is_empty) {
+            run.client_key = Some(format!("{KEYLESS}{}", key.run_id));
+        }
+        run
+    });
+    (config, run)
+}
+
 /// Makes a registry know the configs and runs of all sessions of a catalog, under the ids that they had. Returns how
 /// many sessions it knows.
 ///
@@ -118,8 +142,47 @@ pub fn restore(registry: &Registry, catalog: &Catalog) -> Result<u64, RegistryEr
         let Some(requests) = &session.requests else { continue };
         let Ok(config) = CreateIngestionConfigRequest::decode(&requests.ingestion_config[..]) else { continue };
         let run = requests.run.as_deref().and_then(|run| CreateRunRequest::decode(run).ok());
+        let run = match run {
+            Some(run) => match run.client_key.as_deref().and_then(|key| key.strip_prefix(KEYLESS)) {
+                Some(id) => {
+                    registry.seed_run_with_id(id, &run)?;
+                    None
+                }
+                None => Some(run),
+            },
+            None => None,
+        };
+        if let Some(id) = config.client_key.strip_prefix(KEYLESS) {
+            registry.seed_config_with_id(id, &config)?;
+        }
         registry.restore(&config, run.as_ref())?;
         known += 1;
     }
     Ok(known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::discover;
+
+    #[test]
+    fn what_has_no_client_key_is_recorded_under_its_id_and_known_again_under_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = RecordingStore::new(dir.path(), RecorderOptions::default());
+        let key = SessionKey { ingestion_config_id: "config-id".into(), run_id: "run-id".into() };
+        let config = CreateIngestionConfigRequest { asset_name: "rover".into(), ..Default::default() };
+        let run = CreateRunRequest { name: "flight".into(), ..Default::default() };
+        store.open(&key, &config, Some(&run)).unwrap();
+        store.finish().unwrap();
+
+        let catalog = Catalog::build(discover(&[dir.path().to_owned()]).unwrap());
+        let requests = catalog.sessions[0].requests.clone().unwrap();
+        let recorded = CreateRunRequest::decode(&requests.run.unwrap()[..]).unwrap();
+        assert_eq!(recorded.client_key.as_deref(), Some("sift-replay-receiver/run-id"));
+        let registry = Registry::new();
+        assert_eq!(restore(&registry, &catalog), Ok(1));
+        let config = CreateIngestionConfigRequest::decode(&requests.ingestion_config[..]).unwrap();
+        assert_eq!(registry.restore(&config, Some(&recorded)), Ok(key));
+    }
 }

@@ -10,7 +10,7 @@ use super::observe::{Observer, Origin, ReplayEvent};
 use super::options::{OnReject, ReplayOptions};
 use super::plan::{Job, plan, sift_requests};
 use super::read::{Gone, Item, read_job};
-use super::report::{Line, Report, Totals};
+use super::report::{Line, Report, Totals, add};
 use super::window::Window;
 use crate::catalog::{Catalog, Session};
 use crate::format::{Mark, Suffix};
@@ -116,7 +116,10 @@ impl JobRun<'_> {
         let end_stream = self.options.on_reject == OnReject::Stop;
         let mut registration = None;
         let suffix = match self.job.clone() {
-            Job::Pbfs(_) => Suffix::without_ids(end_stream),
+            Job::Pbfs(_) => {
+                self.line.refusal.clone_from(self.stopped);
+                Suffix::without_ids(end_stream)
+            }
             Job::Session(session) => match self.register(&session).await {
                 Ok(registered) => {
                     let (config, run) = (&registered.ingestion_config_id, registered.run_id.as_deref());
@@ -185,27 +188,27 @@ impl JobRun<'_> {
                 self.line.totals.torn_bytes += torn.len;
                 self.observer.event(&ReplayEvent::Torn { path: &path, torn: &torn });
             }
-            Item::Skipped(path, skipped) => {
-                self.line.totals.records_unreadable += skipped.seqs.as_ref().map_or(0, |seqs| seqs.end - seqs.start);
+            Item::Skipped(path, skipped, records) => {
+                add(&mut self.line.totals.records_unreadable, records);
                 self.observer.event(&ReplayEvent::Skipped { path: &path, skipped: &skipped });
             }
             Item::Mark(message) => {
                 let (Some(mark), Some(session)) = (&message.mark, self.session()) else { return };
                 if let Mark::Dropped(dropped) = mark {
-                    self.line.totals.records_dropped_on_board += dropped.records;
+                    add(&mut self.line.totals.records_dropped_on_board, dropped.records);
                 }
                 let wall_clock_ns = message.wall_clock_ns;
                 self.observer.event(&ReplayEvent::Mark { session, wall_clock_ns, mark });
             }
+            // What can be read elsewhere is worth delivering all the same.
             Item::Failed(path, error) => {
                 *self.files_unreadable += 1;
-                tracing::error!("{error}");
-                self.stop(Stop::Job(format!("{} can't be read to its end", path.display())));
+                self.observer.event(&ReplayEvent::Unreadable { path: &path, error: &error });
             }
             Item::Missing(ranges) => {
                 let Some(session) = self.session() else { return };
                 for seqs in &ranges {
-                    self.line.totals.records_missing += seqs.end - seqs.start;
+                    add(&mut self.line.totals.records_missing, seqs.end - seqs.start);
                     self.observer.event(&ReplayEvent::Missing { session, seqs });
                 }
             }

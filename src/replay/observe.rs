@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::report::Report;
 use crate::catalog::{Catalog, Requests};
 use crate::format::{Damage, Mark, Torn};
-use crate::segment::Skipped;
+use crate::segment::{SegmentError, Skipped};
 use crate::sift::Registration;
 
 /// Whose records are spoken of.
@@ -47,6 +47,13 @@ pub enum ReplayEvent<'a> {
         path: &'a Path,
         /// Where.
         torn: &'a Torn,
+    },
+    /// A file can't be read, or not to its end; what was read of it before counts.
+    Unreadable {
+        /// The file.
+        path: &'a Path,
+        /// Why.
+        error: &'a SegmentError,
     },
     /// A frame of a later version was skipped.
     Skipped {

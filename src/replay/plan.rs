@@ -1,6 +1,7 @@
 //! What is to be replayed, in which order: sessions, then the official library's backups.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use sift_rs::ingestion_configs::v2::CreateIngestionConfigRequest;
 use sift_rs::runs::v2::CreateRunRequest;
@@ -10,13 +11,13 @@ use crate::catalog::{Catalog, Requests, Session};
 /// One piece of work: its records go out in order.
 #[derive(Debug, Clone)]
 pub(super) enum Job {
-    Session(Session),
+    Session(Arc<Session>),
     Pbfs(PathBuf),
 }
 
 /// The jobs of a catalog, in order.
 pub(super) fn plan(catalog: &Catalog) -> Vec<Job> {
-    let sessions = catalog.sessions.iter().cloned().map(Job::Session);
+    let sessions = catalog.sessions.iter().cloned().map(|session| Job::Session(Arc::new(session)));
     sessions.chain(catalog.pbfs.iter().cloned().map(Job::Pbfs)).collect()
 }
 

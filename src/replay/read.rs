@@ -9,8 +9,8 @@ use prost::Message;
 use super::plan::Job;
 use super::window::{Window, WindowBuilder};
 use crate::catalog::{SegmentFile, SeqSet, Session};
-use crate::format::{AddedFlows, Damage, DamageCause, Mark, MarkMessage, Suffix, Torn};
-use crate::segment::{Batch, Event, PbfsEvent, PbfsReader, SegmentError, SegmentReader, Skipped};
+use crate::format::{AddedFlows, Damage, DamageCause, Mark, MarkMessage, RecordInfo, Suffix, Torn};
+use crate::segment::{Batch, Event, PbfsEvent, PbfsReader, SegmentError, SegmentName, SegmentReader, Skipped};
 
 /// What reading yields, in order.
 #[derive(Debug)]
@@ -21,7 +21,8 @@ pub(super) enum Item {
     Flows(AddedFlows),
     Damage(PathBuf, Damage),
     Torn(PathBuf, Torn),
-    Skipped(PathBuf, Skipped),
+    /// A frame of a later version, and how many of its records weren't met before.
+    Skipped(PathBuf, Skipped, u64),
     Mark(MarkMessage),
     /// The file can't be read on.
     Failed(PathBuf, SegmentError),
@@ -107,11 +108,18 @@ impl<'a> SessionRead<'a> {
         };
         loop {
             match reader.next_event() {
-                Ok(None) => return Ok(sealed && self.whole),
+                Ok(None) => break,
                 Ok(Some(event)) => sealed |= self.event(&file.path, event)?,
                 Err(error) => return self.sink.send(Item::Failed(file.path.clone(), error)).map(|()| false),
             }
         }
+        // [F-29]: a segment gets its sealed name last, so that the end of this one was there once, and may have held
+        // records. Whoever was cut off while recording leaves an open name.
+        if self.whole && !sealed && is_named_sealed(&file.path) {
+            let (offset, cause) = (reader.position(), DamageCause::Trailer);
+            self.damage(&file.path, Damage { offset, len: 0, cause, seqs: None })?;
+        }
+        Ok(sealed && self.whole)
     }
 
     /// Handles one event; returns whether it was the SEAL.
@@ -137,30 +145,34 @@ impl<'a> SessionRead<'a> {
                 self.sink.send(Item::Mark(mark))?;
             }
             Event::Skipped(skipped) => {
-                if let Some(seqs) = &skipped.seqs {
-                    self.explain(seqs.clone());
-                }
                 self.whole = false;
-                self.sink.send(Item::Skipped(path.to_owned(), skipped))?;
+                let new = skipped.seqs.clone().map_or(0, |seqs| self.explain(seqs));
+                self.sink.send(Item::Skipped(path.to_owned(), skipped, new))?;
             }
             Event::Damage(damage) => self.damage(path, damage)?,
             Event::Torn(torn) => {
                 self.whole = false;
-                self.sink.send(Item::Torn(path.to_owned(), torn))?;
+                if is_named_sealed(path) {
+                    let Torn { offset, len, seqs } = torn;
+                    self.damage(path, Damage { offset, len, cause: DamageCause::Trailer, seqs })?;
+                } else {
+                    self.sink.send(Item::Torn(path.to_owned(), torn))?;
+                }
             }
         }
         Ok(false)
     }
 
-    fn explain(&mut self, seqs: Range<u64>) {
+    /// Returns how many of the seqs weren't explained before.
+    fn explain(&mut self, seqs: Range<u64>) -> u64 {
         self.end = self.end.max(seqs.end);
-        self.explained.insert(seqs);
+        self.explained.insert(seqs).into_iter().map(|new| new.end - new.start).sum()
     }
 
     fn damage(&mut self, path: &Path, damage: Damage) -> Result<(), Gone> {
         self.whole = false;
         // What a malformed or repeated frame claims to hold is not what the session had.
-        if damage.cause == DamageCause::PayloadChecksum
+        if matches!(damage.cause, DamageCause::PayloadChecksum | DamageCause::Trailer)
             && let Some(seqs) = &damage.seqs
         {
             self.end = self.end.max(seqs.end);
@@ -168,23 +180,32 @@ impl<'a> SessionRead<'a> {
         self.sink.send(Item::Damage(path.to_owned(), damage))
     }
 
-    /// [F-34]: each seq is sent once, wherever else it stands.
+    /// What is no protobuf message isn't sent: it would end the whole stream.
     fn records(&mut self, path: &Path, batch: &Batch<'_>) -> Result<(), Gone> {
         self.end = self.end.max(batch.end_seq());
-        for new in self.read.insert(batch.first_seq..batch.end_seq()) {
+        let mut sound_from = batch.first_seq;
+        // Frames without ids come from the recorder's own encoder, or were checked when they were recorded.
+        if !batch.bare {
+            for (seq, record) in (batch.first_seq..).zip(batch.records()) {
+                if RecordInfo::parse(record).is_err() {
+                    self.new_records(batch, sound_from..seq)?;
+                    sound_from = seq + 1;
+                    let (offset, len, cause) = (batch.offset, record.len() as u64, DamageCause::Malformed);
+                    self.damage(path, Damage { offset, len, cause, seqs: Some(seq..seq + 1) })?;
+                }
+            }
+        }
+        self.new_records(batch, sound_from..batch.end_seq())
+    }
+
+    /// [F-34]: each seq is sent once, wherever else it stands.
+    fn new_records(&mut self, batch: &Batch<'_>, seqs: Range<u64>) -> Result<(), Gone> {
+        for new in self.read.insert(seqs) {
             let count = (new.end - new.start) as u32;
             let skip = (new.start - batch.first_seq) as usize;
             let records = batch.records().skip(skip).take(count as usize);
-            match self.windows.add(records, count, batch.payload.len(), batch.bare) {
-                Ok(Some(window)) => self.sink.send(Item::Window(window))?,
-                Ok(None) => {}
-                // The frame is as it was written, but what was written is no request.
-                Err(_) => {
-                    let seqs = Some(new);
-                    let (offset, len, cause) = (batch.offset, batch.payload.len() as u64, DamageCause::Malformed);
-                    self.damage(path, Damage { offset, len, cause, seqs })?;
-                }
-            }
+            let full = |window| self.sink.send(Item::Window(window));
+            self.windows.add(records, count, batch.payload.len(), batch.bare, full)?;
         }
         Ok(())
     }
@@ -192,6 +213,10 @@ impl<'a> SessionRead<'a> {
     fn close_window(&mut self) -> Result<(), Gone> {
         send_rest(&mut self.windows, self.sink)
     }
+}
+
+fn is_named_sealed(path: &Path) -> bool {
+    SegmentName::of_path(path).is_some_and(|name| !name.open)
 }
 
 fn send_rest(windows: &mut WindowBuilder, sink: &mut dyn Sink) -> Result<(), Gone> {
@@ -212,10 +237,8 @@ fn read_pbfs(path: &Path, mut windows: WindowBuilder, sink: &mut dyn Sink) -> Re
             Ok(Some(PbfsEvent::Torn(torn))) => sink.send(Item::Torn(path.to_owned(), torn))?,
             Ok(Some(PbfsEvent::Chunk(chunk))) => {
                 // Such requests are sent as they are, whatever ids they carry; nothing in them needs to be looked at.
-                let added = windows.add(chunk.messages(), chunk.count, chunk.payload.len(), true);
-                if let Ok(Some(window)) = added {
-                    sink.send(Item::Window(window))?;
-                }
+                let full = |window| sink.send(Item::Window(window));
+                windows.add(chunk.messages(), chunk.count, chunk.payload.len(), true, full)?;
             }
         }
     }

@@ -38,19 +38,19 @@ pub struct Totals {
 impl Totals {
     /// Adds other figures.
     pub fn add(&mut self, other: &Self) {
-        self.records_found += other.records_found;
-        self.records_acknowledged += other.records_acknowledged;
-        self.records_already_acknowledged += other.records_already_acknowledged;
-        self.records_dead_lettered += other.records_dead_lettered;
-        self.records_refused += other.records_refused;
-        self.records_missing += other.records_missing;
-        self.records_unreadable += other.records_unreadable;
-        self.records_dropped_on_board += other.records_dropped_on_board;
-        self.damaged_places += other.damaged_places;
-        self.damaged_bytes += other.damaged_bytes;
-        self.torn_files += other.torn_files;
-        self.torn_bytes += other.torn_bytes;
-        self.bytes_sent += other.bytes_sent;
+        add(&mut self.records_found, other.records_found);
+        add(&mut self.records_acknowledged, other.records_acknowledged);
+        add(&mut self.records_already_acknowledged, other.records_already_acknowledged);
+        add(&mut self.records_dead_lettered, other.records_dead_lettered);
+        add(&mut self.records_refused, other.records_refused);
+        add(&mut self.records_missing, other.records_missing);
+        add(&mut self.records_unreadable, other.records_unreadable);
+        add(&mut self.records_dropped_on_board, other.records_dropped_on_board);
+        add(&mut self.damaged_places, other.damaged_places);
+        add(&mut self.damaged_bytes, other.damaged_bytes);
+        add(&mut self.torn_files, other.torn_files);
+        add(&mut self.torn_bytes, other.torn_bytes);
+        add(&mut self.bytes_sent, other.bytes_sent);
     }
 
     /// Whether everything that was recorded was delivered. (A torn end isn't a loss: what it would have held was never
@@ -62,6 +62,11 @@ impl Totals {
             && self.records_unreadable == 0
             && self.damaged_places == 0
     }
+}
+
+/// Adds to a figure. Files can claim any number of records lost; no claim may end the program.
+pub(super) fn add(figure: &mut u64, more: u64) {
+    *figure = figure.saturating_add(more);
 }
 
 /// What was replayed, in one line.

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use crate::format::{Suffix, WireError};
+use crate::format::Suffix;
 use crate::sift::{MESSAGE_PREFIX_BYTES, message_prefix};
 
 /// A contiguous run of records that is sent on one gRPC client-stream and acknowledged as one.
@@ -45,31 +45,50 @@ impl WindowBuilder {
         Self { suffix, window_bytes, window: Window::default() }
     }
 
-    /// Adds records, of `bytes` bytes together, none of which carries ids of its own if `bare`. Returns the window if
-    /// it is full now.
+    /// Adds records that are protobuf messages, of `bytes` bytes together, none of which carries ids of its own if
+    /// `bare`. Hands each window that is full to `full`: none is larger than `window_bytes` and one record, whatever a
+    /// frame decompresses to.
     ///
     /// # Errors
-    /// A record isn't a protobuf message; none of these records is added.
-    pub(super) fn add<'a>(
+    /// What `full` returns.
+    pub(super) fn add<'a, E>(
         &mut self,
         records: impl Iterator<Item = &'a [u8]>,
         count: u32,
         bytes: usize,
         bare: bool,
-    ) -> Result<Option<Window>, WireError> {
-        let longest_suffix = self.suffix.for_bare().len();
-        let mut buffer = Vec::with_capacity(bytes + count as usize * (MESSAGE_PREFIX_BYTES + longest_suffix));
+        mut full: impl FnMut(Window) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let longest = MESSAGE_PREFIX_BYTES + self.suffix.for_bare().len();
+        let mut expected = bytes.saturating_add((count as usize).saturating_mul(longest));
+        let mut buffer = Vec::with_capacity(expected.min(self.room()));
         let mut added = 0;
         for record in records {
-            let suffix = if bare { self.suffix.for_bare() } else { self.suffix.for_request(record)? };
+            // What is no message has no ids either; the destination will say what it thinks of it.
+            let suffix = match bare {
+                true => self.suffix.for_bare(),
+                false => self.suffix.for_request(record).unwrap_or(self.suffix.for_bare()),
+            };
             // A record is bounded by a frame, which is far below 4 GiB.
             buffer.extend_from_slice(&message_prefix((record.len() + suffix.len()) as u32));
             buffer.extend_from_slice(record);
             buffer.extend_from_slice(suffix);
             added += 1;
+            if buffer.len() >= self.room() {
+                expected = expected.saturating_sub(buffer.len());
+                self.window.push(std::mem::take(&mut buffer), std::mem::take(&mut added));
+                full(self.take())?;
+                buffer.reserve(expected.min(self.room()));
+            }
         }
         self.window.push(buffer, added);
-        Ok((self.window.bytes as usize >= self.window_bytes).then(|| self.take()))
+        Ok(())
+    }
+
+    /// Bytes that the window can still take.
+    fn room(&self) -> usize {
+        let used = usize::try_from(self.window.bytes).unwrap_or(usize::MAX);
+        self.window_bytes.saturating_sub(used).max(1)
     }
 
     /// What was added so far.
@@ -82,19 +101,31 @@ impl WindowBuilder {
 mod tests {
     use super::*;
 
+    const SUFFIX: [u8; 3] = [0x0a, 1, b'c'];
+
+    fn add(builder: &mut WindowBuilder, records: &[&[u8]], bare: bool) -> Vec<Window> {
+        let mut windows = Vec::new();
+        let bytes = records.iter().map(|record| record.len()).sum();
+        let full = |window| -> Result<(), ()> {
+            windows.push(window);
+            Ok(())
+        };
+        builder.add(records.iter().copied(), records.len() as u32, bytes, bare, full).unwrap();
+        windows
+    }
+
     #[test]
     fn a_window_is_whole_messages_with_the_ids_behind_each() {
-        let mut builder = WindowBuilder::new(Suffix::new("c", None, false), 30);
-        let records: [&[u8]; 2] = [&[0x12, 1, b'a'], &[]];
-        assert!(builder.add(records.into_iter(), 2, 3, true).unwrap().is_none());
+        let mut builder = WindowBuilder::new(Suffix::new("c", None, false), 43);
+        assert!(add(&mut builder, &[&[0x12, 1, b'a'], &[]], true).is_empty());
         let own: &[u8] = &[0x0a, 1, b'x'];
-        let window = builder.add([own].into_iter(), 1, 3, false).unwrap();
-        assert!(window.is_none(), "not full yet");
-        let window = builder.add([own; 2].into_iter(), 2, 6, false).unwrap().unwrap();
+        assert!(add(&mut builder, &[own], false).is_empty(), "not full yet");
+        let windows = add(&mut builder, &[own; 2], false);
+        let [window] = &windows[..] else { panic!("{windows:?}") };
         assert_eq!(window.records, 5);
         assert_eq!(
             window.buffers[0],
-            [&[0, 0, 0, 0, 6, 0x12, 1, b'a', 0x0a, 1, b'c'][..], &[0, 0, 0, 0, 3, 0x0a, 1, b'c']].concat()
+            [&[0, 0, 0, 0, 6, 0x12, 1, b'a'][..], &SUFFIX, &[0, 0, 0, 0, 3], &SUFFIX].concat()
         );
         assert_eq!(window.buffers[1], [&[0, 0, 0, 0, 3][..], own].concat());
         assert_eq!(window.bytes, window.buffers.iter().map(|buffer| buffer.len() as u64).sum::<u64>());
@@ -102,10 +133,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_message_is_not_sent() {
-        let mut builder = WindowBuilder::new(Suffix::new("c", None, false), 1);
-        let records: [&[u8]; 2] = [&[0x12, 1, b'a'], &[0x12, 9]];
-        assert!(builder.add(records.into_iter(), 2, 5, false).is_err());
-        assert!(builder.take().is_empty());
+    fn a_frame_of_countless_empty_records_makes_many_windows_not_a_large_one() {
+        let records = vec![&[][..]; 100_000];
+        let mut builder = WindowBuilder::new(Suffix::new("c", None, false), 1000);
+        let mut windows = add(&mut builder, &records, true);
+        windows.push(builder.take());
+        assert_eq!(windows.iter().map(|window| window.records).sum::<u64>(), 100_000);
+        for window in &windows {
+            assert!(window.bytes < 1000 + 8, "{}", window.bytes);
+            assert!(window.buffers.iter().map(|buffer| buffer.len()).sum::<usize>() as u64 == window.bytes);
+        }
     }
 }

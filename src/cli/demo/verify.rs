@@ -143,3 +143,97 @@ fn print_json(parts: &[Part], outcomes: &[Outcome], sound: bool, report: &Report
     out(json!({"event": "demo", "parts": parts.collect::<Vec<_>>(), "adds_up": sound}));
     out(summary_json(report));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::demo::flight;
+    use crate::record::{Recorder, RecorderOptions};
+    use crate::replay::Totals;
+
+    const RUN: &str = "Demo flight, part 1";
+    const RECORDS: u64 = 2000;
+
+    /// What arrived: records `0..RECORDS` of the flight, but for those that `change` leaves out or alters.
+    fn received(change: impl Fn(u64) -> Option<u64>) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let recorder = Recorder::create(dir.path(), &flight::schema(RUN), RecorderOptions::default()).unwrap();
+        for n in (0..RECORDS).filter_map(change) {
+            let _ = recorder.record_message(&flight::expected(n)).unwrap();
+        }
+        recorder.finish().unwrap();
+        dir
+    }
+
+    fn part() -> Part {
+        Part { run: RUN, reported: RECORDS, durable: RECORDS, exact: true, damaged: 0..0 }
+    }
+
+    fn line() -> Line {
+        let totals = Totals { records_found: RECORDS, records_acknowledged: RECORDS, ..Totals::default() };
+        Line { origin: String::new(), asset: None, run: Some(RUN.to_owned()), totals, refusal: None }
+    }
+
+    /// The checks that fail.
+    fn failed(part: &Part, line: &Line, received: &Path) -> Vec<&'static str> {
+        let catalog = Catalog::build(discover(&[received.to_owned()]).unwrap());
+        let checks = compare(part, line, &catalog).unwrap().checks;
+        checks.into_iter().filter(|(_, holds)| !holds).map(|(check, _)| check).collect()
+    }
+
+    const ONCE: &str = "each of those arrived once";
+    const BITS: &str = "in order, bit for bit";
+
+    #[test]
+    fn what_arrived_whole_adds_up() {
+        assert_eq!(failed(&part(), &line(), received(Some).path()), [""; 0]);
+    }
+
+    #[test]
+    fn the_proof_fails_when_a_record_is_lost_doubled_swapped_or_altered() {
+        let lost = received(|n| (n != 700).then_some(n));
+        assert_eq!(failed(&part(), &line(), lost.path()), [ONCE, BITS]);
+        let last_lost = received(|n| (n != RECORDS - 1).then_some(n));
+        assert_eq!(failed(&part(), &line(), last_lost.path()), [ONCE]);
+        let swapped = received(|n| Some(if n == 7 || n == 8 { 15 - n } else { n }));
+        assert_eq!(failed(&part(), &line(), swapped.path()), [BITS]);
+        let altered = received(|n| Some(if n == 7 { 1007 } else { n }));
+        assert_eq!(failed(&part(), &line(), altered.path()), [BITS]);
+        let whole = received(Some);
+        let doubled = received(Some);
+        for entry in std::fs::read_dir(session_dir(doubled.path())).unwrap() {
+            let path = entry.unwrap().path();
+            std::fs::copy(&path, session_dir(whole.path()).join(path.file_name().unwrap())).unwrap();
+        }
+        assert_eq!(failed(&part(), &line(), whole.path()), [ONCE, BITS]);
+    }
+
+    #[test]
+    fn the_proof_fails_when_a_received_segment_is_corrupted() {
+        let received = received(Some);
+        let segment = std::fs::read_dir(session_dir(received.path())).unwrap().next().unwrap().unwrap().path();
+        let mut bytes = std::fs::read(&segment).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&segment, bytes).unwrap();
+        assert!(failed(&part(), &line(), received.path()).contains(&ONCE));
+    }
+
+    #[test]
+    fn the_proof_fails_when_the_figures_do_not_fit() {
+        let received = received(Some);
+        let durable = Part { durable: RECORDS + 1, exact: false, ..part() };
+        assert_eq!(failed(&durable, &line(), received.path()), ["what was durable when the recorder ended is there"]);
+        let totals = Totals { records_acknowledged: RECORDS - 1, ..line().totals };
+        let unacknowledged = Line { totals, ..line() };
+        assert_eq!(failed(&part(), &unacknowledged, received.path()), ["all that was found was acknowledged"]);
+        let exact = Part { reported: RECORDS + 1, ..part() };
+        assert_eq!(failed(&exact, &line(), received.path()), ["exactly what was recorded was there"]);
+        let unreported = Part { damaged: 5..9, ..part() };
+        assert!(failed(&unreported, &line(), received.path()).contains(&"the damage was reported"));
+    }
+
+    fn session_dir(root: &Path) -> std::path::PathBuf {
+        crate::segment::session_dir(root, "demo-drone", Some(RUN))
+    }
+}

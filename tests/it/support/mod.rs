@@ -2,6 +2,8 @@
 #![allow(unreachable_pub, reason = "a test binary exports nothing")]
 
 pub(crate) mod allocations;
+pub(crate) mod cli;
+pub(crate) mod destination;
 pub(crate) mod format;
 pub(crate) mod recording;
 pub(crate) mod storage;

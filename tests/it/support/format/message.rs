@@ -137,9 +137,8 @@ impl Rec {
     /// [F-17]
     pub fn ns(&self) -> Option<i64> {
         self.time.map(|(s, n)| {
-            let ns = i128::from(s) * 1_000_000_000;
-            let bounded = ns.clamp(i64::MIN.into(), i64::MAX.into()) + i128::from(n);
-            bounded.clamp(i64::MIN.into(), i64::MAX.into()) as i64
+            let ns = i128::from(s) * 1_000_000_000 + i128::from(n);
+            ns.clamp(i64::MIN.into(), i64::MAX.into()) as i64
         })
     }
     pub fn json(&self) -> Value {
