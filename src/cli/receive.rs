@@ -66,7 +66,11 @@ pub(super) fn run(args: &ReceiveArgs, output: &OutputArgs) -> Result<Exit, Failu
 /// Clients go on where they were: what was recorded names its configs and runs.
 fn restore_from(dir: &Path, registry: &Registry) -> Result<u64, Failure> {
     let catalog = Catalog::build(discover(&[dir.to_owned()]).map_err(Failure::fatal)?);
-    restore(registry, &catalog).map_err(Failure::fatal)
+    let restored = restore(registry, &catalog);
+    for (session, error) in &restored.refused {
+        note(format!("warning: session {session} contradicts others, its clients must register anew: {error}"));
+    }
+    Ok(restored.sessions)
 }
 
 fn api_key(args: &ReceiveArgs) -> Result<Option<String>, Failure> {

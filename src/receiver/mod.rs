@@ -45,7 +45,7 @@ mod stream;
 
 pub use error::{ReceiverError, RegistryError};
 pub use observe::{Event, Observer, Unobserved};
-pub use recording::{RecordingStore, restore};
+pub use recording::{RecordingStore, Restored, restore};
 pub use refused::RefusedRequest;
 pub use server::{Receiver, ReceiverCounts, ReceiverOptions};
 pub use state::Registry;

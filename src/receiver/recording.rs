@@ -3,23 +3,24 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
 use prost::Message;
 use sift_rs::ingestion_configs::v2::{CreateIngestionConfigFlowsRequest, CreateIngestionConfigRequest};
 use sift_rs::runs::v2::CreateRunRequest;
+use uuid::Uuid;
 
 use super::error::RegistryError;
 use super::state::Registry;
 use super::store::{SessionKey, Store, StoreError};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Requests};
 use crate::record::{RecordError, Recorded, Recorder, RecorderOptions, Schema};
 
 /// Records what a receiver gets, as sessions below a directory.
 pub struct RecordingStore {
     root: PathBuf,
     options: RecorderOptions,
-    sessions: Mutex<HashMap<SessionKey, Session>>,
+    sessions: RwLock<HashMap<SessionKey, Session>>,
 }
 
 struct Session {
@@ -31,7 +32,7 @@ struct Session {
 impl RecordingStore {
     /// Records below `root`. Whatever the options' sync policy, a stream is acknowledged only when it is durable.
     pub fn new(root: &Path, options: RecorderOptions) -> Self {
-        Self { root: root.to_owned(), options, sessions: Mutex::default() }
+        Self { root: root.to_owned(), options, sessions: RwLock::default() }
     }
 
     /// Seals all segments. Nothing can be stored in the sessions so far afterwards.
@@ -44,12 +45,13 @@ impl RecordingStore {
         results.into_iter().try_for_each(|result| result.map(|_| ()))
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<SessionKey, Session>> {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> RwLockWriteGuard<'_, HashMap<SessionKey, Session>> {
+        self.sessions.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn recorder(&self, key: &SessionKey) -> Result<Arc<Recorder>, StoreError> {
-        self.lock().get(key).map(|session| session.recorder.clone()).ok_or(StoreError::Closed)
+        let sessions = self.sessions.read().unwrap_or_else(PoisonError::into_inner);
+        sessions.get(key).map(|session| session.recorder.clone()).ok_or(StoreError::Closed)
     }
 }
 
@@ -131,34 +133,42 @@ fn with_keys(
     (config, run)
 }
 
-/// Makes a registry know the configs and runs of all sessions of a catalog, under the ids that they had. Returns how
-/// many sessions it knows.
-///
-/// # Errors
-/// [`RegistryError`] if a session's requests contradict another's.
-pub fn restore(registry: &Registry, catalog: &Catalog) -> Result<u64, RegistryError> {
-    let mut known = 0;
+/// What a registry was made to know.
+#[derive(Debug, Default)]
+pub struct Restored {
+    /// How many sessions' configs and runs it knows.
+    pub sessions: u64,
+    /// The sessions that contradict others, and how.
+    pub refused: Vec<(Uuid, RegistryError)>,
+}
+
+/// Makes a registry know the configs and runs of all sessions of a catalog, under the ids that they had. A session that
+/// contradicts another is passed over: the others' clients must be able to go on.
+pub fn restore(registry: &Registry, catalog: &Catalog) -> Restored {
+    let mut restored = Restored::default();
     for session in &catalog.sessions {
         let Some(requests) = &session.requests else { continue };
-        let Ok(config) = CreateIngestionConfigRequest::decode(&requests.ingestion_config[..]) else { continue };
-        let run = requests.run.as_deref().and_then(|run| CreateRunRequest::decode(run).ok());
-        let run = match run {
-            Some(run) => match run.client_key.as_deref().and_then(|key| key.strip_prefix(KEYLESS)) {
-                Some(id) => {
-                    registry.seed_run_with_id(id, &run)?;
-                    None
-                }
-                None => Some(run),
-            },
-            None => None,
-        };
-        if let Some(id) = config.client_key.strip_prefix(KEYLESS) {
-            registry.seed_config_with_id(id, &config)?;
+        match restore_session(registry, requests) {
+            Ok(()) => restored.sessions += 1,
+            Err(error) => restored.refused.push((session.id, error)),
         }
-        registry.restore(&config, run.as_ref())?;
-        known += 1;
     }
-    Ok(known)
+    restored
+}
+
+fn restore_session(registry: &Registry, requests: &Requests) -> Result<(), RegistryError> {
+    let invalid = |error: prost::DecodeError| RegistryError::Invalid(error.to_string());
+    let config = CreateIngestionConfigRequest::decode(&requests.ingestion_config[..]).map_err(invalid)?;
+    let mut run = requests.run.as_deref().map(CreateRunRequest::decode).transpose().map_err(invalid)?;
+    let is_keyless = |run: &mut CreateRunRequest| run.client_key.as_deref().is_some_and(|key| key.starts_with(KEYLESS));
+    if let Some(keyless) = run.take_if(is_keyless) {
+        let id = keyless.client_key.as_deref().and_then(|key| key.strip_prefix(KEYLESS)).unwrap_or_default();
+        registry.seed_run_with_id(id, &keyless)?;
+    }
+    if let Some(id) = config.client_key.strip_prefix(KEYLESS) {
+        registry.seed_config_with_id(id, &config)?;
+    }
+    registry.restore(&config, run.as_ref()).map(|_| ())
 }
 
 #[cfg(test)]
@@ -181,8 +191,21 @@ mod tests {
         let recorded = CreateRunRequest::decode(&requests.run.unwrap()[..]).unwrap();
         assert_eq!(recorded.client_key.as_deref(), Some("sift-replay-receiver/run-id"));
         let registry = Registry::new();
-        assert_eq!(restore(&registry, &catalog), Ok(1));
+        let restored = restore(&registry, &catalog);
+        assert_eq!((restored.sessions, restored.refused.len()), (1, 0));
         let config = CreateIngestionConfigRequest::decode(&requests.ingestion_config[..]).unwrap();
         assert_eq!(registry.restore(&config, Some(&recorded)), Ok(key));
+    }
+
+    #[test]
+    fn a_session_that_contradicts_another_does_not_keep_the_others_clients_out() {
+        let dir = tempfile::tempdir().unwrap();
+        for (asset, client_key) in [("rover", "same-key"), ("other asset", "same-key"), ("rover", "fine")] {
+            let schema = Schema::new(asset, client_key);
+            Recorder::create(dir.path(), &schema, RecorderOptions::default()).unwrap().finish().unwrap();
+        }
+        let catalog = Catalog::build(discover(&[dir.path().to_owned()]).unwrap());
+        let restored = restore(&Registry::new(), &catalog);
+        assert_eq!((restored.sessions, restored.refused.len()), (2, 1), "{restored:?}");
     }
 }

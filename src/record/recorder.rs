@@ -15,7 +15,7 @@ use super::flow::{Flow, FlowTable};
 use super::frame_builder::MAX_RECORDED_BYTES;
 use super::options::{OnFull, RecorderOptions, SyncPolicy};
 use super::queue::{Queue, State, Work};
-use super::schema::{FlowSchema, Schema, check_flow};
+use super::schema::{FlowSchema, Schema, check_details, check_flow};
 use super::value::{Timestamp, Value};
 use super::writer::{Counters, Writer};
 use crate::format::{AddedFlows, FlowConfig, Mark, MarkMessage};
@@ -210,6 +210,7 @@ impl Recorder {
     /// [`RecordError::Failed`], [`RecordError::Finished`] as for [`mark`](Self::mark).
     pub fn add_flow(&self, flow: FlowSchema) -> Result<Flow, RecordError> {
         check_flow(&flow.0)?;
+        check_details(&flow.0)?;
         let mut state = self.queue.room(false)?;
         if let Ok(known) = state.flows.get(&flow.0.name) {
             let (name, same) = (flow.0.name.clone(), known.is(&flow.0));

@@ -256,6 +256,9 @@ impl Schema {
         let mut names = HashSet::new();
         for flow in &self.config.flows {
             check_flow(flow)?;
+            if self.given.is_none() {
+                check_details(flow)?;
+            }
             // Sift itself keeps several flows of one name apart by their channels; a recorder can't.
             if !names.insert(&flow.name) && self.given.is_none() {
                 return Err(SchemaError::RepeatedFlow { flow: flow.name.clone() });
@@ -278,10 +281,19 @@ pub(super) fn check_flow(flow: &FlowConfig) -> Result<(), SchemaError> {
         if !names.insert(&channel.name) {
             return Err(SchemaError::RepeatedChannel { flow: flow.name.clone(), channel: channel.name.clone() });
         }
-        let Some(data_type) = DataType::from_number(channel.data_type) else {
+        if DataType::from_number(channel.data_type).is_none() {
             let (flow, channel, number) = (flow.name.clone(), channel.name.clone(), channel.data_type);
             return Err(SchemaError::DataType { flow, channel, number });
-        };
+        }
+    }
+    Ok(())
+}
+
+/// Whether details stand only on channels that can have them. Requests made by others are stored as they are: that is
+/// between them and Sift.
+pub(super) fn check_details(flow: &FlowConfig) -> Result<(), SchemaError> {
+    for channel in &flow.channels {
+        let Some(data_type) = DataType::from_number(channel.data_type) else { continue };
         let misfit = |what| {
             let (flow, channel) = (flow.name.clone(), channel.name.clone());
             Err(SchemaError::Misfit { flow, channel, data_type, what })
@@ -339,5 +351,12 @@ mod tests {
         let schema = Schema::from_requests(&config, None).unwrap();
         assert_eq!(schema.requests().0, config);
         assert!(schema.check().is_ok());
+    }
+
+    #[test]
+    fn what_others_made_and_sift_took_is_recorded_as_it_is() {
+        let odd = Channel::new("x", DataType::Double).enum_value(1, "on");
+        let (config, _) = schema(FlowSchema::new("f").channel(odd)).requests();
+        assert!(Schema::from_requests(&config, None).unwrap().check().is_ok());
     }
 }
