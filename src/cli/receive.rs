@@ -68,7 +68,7 @@ fn restore_from(dir: &Path, registry: &Registry) -> Result<u64, Failure> {
     let catalog = Catalog::build(discover(&[dir.to_owned()]).map_err(Failure::fatal)?);
     let restored = restore(registry, &catalog);
     for (session, error) in &restored.refused {
-        note(format!("warning: session {session} contradicts others, its clients must register anew: {error}"));
+        note(format!("warning: session {session} is passed over, its clients must register anew: {error}"));
     }
     Ok(restored.sessions)
 }
