@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::schema::DataType;
+use super::data_type::DataType;
 use crate::format::{EncodeError, WireError};
 use crate::segment::SegmentError;
 

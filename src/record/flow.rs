@@ -6,10 +6,10 @@ use std::sync::Arc;
 use prost::Message;
 use uuid::Uuid;
 
+use super::data_type::DataType;
 use super::error::RecordError;
 use super::frame_builder::{FrameBuilder, MAX_RECORDED_BYTES};
 use super::request::{check_fields, request_value};
-use super::schema::DataType;
 use super::value::{Timestamp, Value};
 use crate::format::{Fields, FlowConfig, RecordInfo, WireValue, field, put_bytes_field};
 

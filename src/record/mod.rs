@@ -4,6 +4,8 @@
     deny(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unreachable, clippy::unwrap_used)
 )]
 
+mod clock;
+mod data_type;
 mod error;
 mod flow;
 mod frame_builder;
@@ -15,10 +17,11 @@ mod schema;
 mod value;
 mod writer;
 
+pub use data_type::DataType;
 pub use error::{RecordError, SchemaError};
 pub use flow::Flow;
 pub use frame_builder::MAX_RECORDED_BYTES;
 pub use options::{OnFull, RecorderOptions, SyncPolicy};
 pub use recorder::{Recorded, Recorder, RecorderStats};
-pub use schema::{Channel, DataType, FlowSchema, RunSchema, Schema};
+pub use schema::{Channel, FlowSchema, RunSchema, Schema};
 pub use value::{Timestamp, Value};

@@ -64,6 +64,9 @@ pub struct RecorderOptions {
     pub program: String,
     /// The recording program's version, for HEADER. Default: this crate's.
     pub program_version: String,
+    /// This computer's name, for HEADER. Default: what the operating system says without asking a network; empty if it
+    /// doesn't.
+    pub host: String,
     /// Where segments are written. Default: the computer's file system.
     pub storage: Arc<dyn Storage>,
 }
@@ -82,9 +85,17 @@ impl Default for RecorderOptions {
             segment_age: None,
             program: env!("CARGO_PKG_NAME").to_owned(),
             program_version: env!("CARGO_PKG_VERSION").to_owned(),
+            host: host_name(),
             storage: Arc::new(Disk),
         }
     }
+}
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .or_else(|_| std::env::var("COMPUTERNAME"))
+        .or_else(|_| std::env::var("HOSTNAME"));
+    name.map(|name| name.trim().to_owned()).unwrap_or_default()
 }
 
 impl fmt::Debug for RecorderOptions {

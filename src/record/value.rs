@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::schema::DataType;
+use super::data_type::DataType;
 use crate::format::{field, put_varint, put_varint_field, varint_len};
 
 const NS_PER_SECOND: i64 = 1_000_000_000;

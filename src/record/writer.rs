@@ -6,11 +6,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use prost::Message;
 use uuid::Uuid;
 
+use super::clock::SessionClock;
 use super::frame_builder::FilledFrame;
 use super::options::{RecorderOptions, SyncPolicy};
 use super::queue::{Queue, Task, Ticket, Work};
@@ -20,9 +21,6 @@ use crate::format::{
     MarkMessage, PayloadEncoder, SegmentHeader, Tally, TimeRange,
 };
 use crate::segment::{PendingFrame, SegmentError, SegmentWriter};
-
-/// By how much the wall clock must leave the steady one before a MARK says so.
-const CLOCK_STEP: Duration = Duration::from_secs(1);
 
 /// What the writer has done, for whoever asks.
 #[derive(Debug, Default)]
@@ -52,7 +50,6 @@ pub(super) struct Writer {
     config: Vec<u8>,
     run: Option<Vec<u8>>,
     flow_names: Vec<String>,
-    host: String,
     segment: Option<SegmentWriter>,
     segment_began: Instant,
     next_index: u32,
@@ -70,10 +67,7 @@ pub(super) struct Writer {
     unsynced_since: Option<Instant>,
     last_ticket: Ticket,
     written_seq: u64,
-    began: Instant,
-    began_wall: i64,
-    /// By how much the wall clock was ahead of the steady one when last looked at, in ns.
-    clock_lead: i64,
+    clock: SessionClock,
 }
 
 impl Writer {
@@ -95,7 +89,6 @@ impl Writer {
             session,
             config,
             run,
-            host: host_name(),
             segment: None,
             segment_began: Instant::now(),
             next_index: 0,
@@ -108,9 +101,7 @@ impl Writer {
             unsynced_since: None,
             last_ticket: 0,
             written_seq: 0,
-            began: Instant::now(),
-            began_wall: Timestamp::now().unix_ns(),
-            clock_lead: 0,
+            clock: SessionClock::start(),
         })
     }
 
@@ -122,10 +113,10 @@ impl Writer {
             segment_index: self.next_index,
             first_seq,
             wall_clock_ns: Timestamp::now().unix_ns(),
-            monotonic_ns: self.began.elapsed().as_nanos() as u64,
+            monotonic_ns: self.clock.steady_ns(),
             recorder: self.options.program.clone(),
             recorder_version: self.options.program_version.clone(),
-            host: self.host.clone(),
+            host: self.options.host.clone(),
             ingestion_config: self.config.clone(),
             run: self.run.clone(),
         };
@@ -391,14 +382,10 @@ impl Writer {
 
     /// Marks a jump of the wall clock.
     fn watch_clock(&mut self) -> Result<(), SegmentError> {
-        let wall = Timestamp::now().unix_ns().saturating_sub(self.began_wall);
-        let lead = wall.saturating_sub(i64::try_from(self.began.elapsed().as_nanos()).unwrap_or(i64::MAX));
-        let step_ns = lead.saturating_sub(self.clock_lead);
-        if u128::from(step_ns.unsigned_abs()) < CLOCK_STEP.as_nanos() {
-            return Ok(());
+        match self.clock.step() {
+            Some(step_ns) => self.write_mark(Mark::ClockStep(ClockStep { step_ns })),
+            None => Ok(()),
         }
-        self.clock_lead = lead;
-        self.write_mark(Mark::ClockStep(ClockStep { step_ns }))
     }
 }
 
@@ -412,12 +399,4 @@ fn put(segment: &mut SegmentWriter, unsynced: &mut Unsynced, flow_names: &[Strin
     }
     segment.add_non_finite(unsynced.non_finite);
     Ok(())
-}
-
-/// This computer's name, where it can be had without asking a network; empty otherwise.
-fn host_name() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .or_else(|_| std::env::var("COMPUTERNAME"))
-        .or_else(|_| std::env::var("HOSTNAME"));
-    name.map(|name| name.trim().to_owned()).unwrap_or_default()
 }
