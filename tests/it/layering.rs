@@ -43,7 +43,7 @@ impl Source {
         self.text.match_indices(name).any(|(at, _)| {
             let before = self.text[..at].chars().next_back();
             let after = self.text[at + name.len()..].chars().next();
-            !before.is_some_and(part_of_name) && !(name.ends_with(part_of_name) && after.is_some_and(part_of_name))
+            !(before.is_some_and(part_of_name) || name.ends_with(part_of_name) && after.is_some_and(part_of_name))
         })
     }
 }
