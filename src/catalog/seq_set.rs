@@ -74,6 +74,8 @@ impl SeqSet {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::single_range_in_vec_init, reason = "a set of one range is meant")]
+
     use super::*;
     use proptest::prelude::*;
 

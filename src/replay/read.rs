@@ -201,11 +201,10 @@ impl<'a> SessionRead<'a> {
     /// [F-34]: each seq is sent once, wherever else it stands.
     fn new_records(&mut self, batch: &Batch<'_>, seqs: Range<u64>) -> Result<(), Gone> {
         for new in self.read.insert(seqs) {
-            let count = (new.end - new.start) as u32;
-            let skip = (new.start - batch.first_seq) as usize;
-            let records = batch.records().skip(skip).take(count as usize);
+            let (skip, count) = ((new.start - batch.first_seq) as usize, (new.end - new.start) as usize);
+            let records = batch.records().skip(skip).take(count);
             let full = |window| self.sink.send(Item::Window(window));
-            self.windows.add(records, count, batch.payload.len(), batch.bare, full)?;
+            self.windows.add(records, batch.bare, full)?;
         }
         Ok(())
     }
@@ -238,7 +237,7 @@ fn read_pbfs(path: &Path, mut windows: WindowBuilder, sink: &mut dyn Sink) -> Re
             Ok(Some(PbfsEvent::Chunk(chunk))) => {
                 // Such requests are sent as they are, whatever ids they carry; nothing in them needs to be looked at.
                 let full = |window| sink.send(Item::Window(window));
-                windows.add(chunk.messages(), chunk.count, chunk.payload.len(), true, full)?;
+                windows.add(chunk.messages(), true, full)?;
             }
         }
     }

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use crate::format::Suffix;
-use crate::sift::{MESSAGE_PREFIX_BYTES, message_prefix};
+use crate::sift::message_prefix;
 
 /// A contiguous run of records that is sent on one gRPC client-stream and acknowledged as one.
 #[derive(Debug, Default)]
@@ -32,67 +32,72 @@ impl Window {
     }
 }
 
+/// Bytes after which a buffer is full. Small frames and chunks share one: what HTTP/2 costs, it costs per buffer.
+const BUFFER_BYTES: usize = 128 << 10;
+
+/// Room that a buffer has beyond that, so that the record that fills it rarely makes it grow.
+const SLACK_BYTES: usize = 4 << 10;
+
 /// Fills windows.
 #[derive(Debug)]
 pub(super) struct WindowBuilder {
     suffix: Suffix,
     window_bytes: usize,
+    buffer_bytes: usize,
     window: Window,
+    /// What comes next in the window.
+    buffer: Vec<u8>,
+    buffered: u64,
 }
 
 impl WindowBuilder {
     pub(super) fn new(suffix: Suffix, window_bytes: usize) -> Self {
-        Self { suffix, window_bytes, window: Window::default() }
+        let buffer_bytes = window_bytes.clamp(1, BUFFER_BYTES);
+        Self { suffix, window_bytes, buffer_bytes, window: Window::default(), buffer: Vec::new(), buffered: 0 }
     }
 
-    /// Adds records that are protobuf messages, of `bytes` bytes together, none of which carries ids of its own if
-    /// `bare`. Hands each window that is full to `full`: none is larger than `window_bytes` and one record, whatever a
-    /// frame decompresses to.
+    /// Adds records that are protobuf messages, none of which carries ids of its own if `bare`. Hands each window that
+    /// is full to `full`: none is larger than `window_bytes` and one record, whatever a frame decompresses to.
     ///
     /// # Errors
     /// What `full` returns.
     pub(super) fn add<'a, E>(
         &mut self,
         records: impl Iterator<Item = &'a [u8]>,
-        count: u32,
-        bytes: usize,
         bare: bool,
         mut full: impl FnMut(Window) -> Result<(), E>,
     ) -> Result<(), E> {
-        let longest = MESSAGE_PREFIX_BYTES + self.suffix.for_bare().len();
-        let mut expected = bytes.saturating_add((count as usize).saturating_mul(longest));
-        let mut buffer = Vec::with_capacity(expected.min(self.room()));
-        let mut added = 0;
         for record in records {
             // What is no message has no ids either; the destination will say what it thinks of it.
             let suffix = match bare {
                 true => self.suffix.for_bare(),
                 false => self.suffix.for_request(record).unwrap_or(self.suffix.for_bare()),
             };
+            if self.buffer.capacity() == 0 {
+                self.buffer.reserve(self.buffer_bytes + SLACK_BYTES);
+            }
             // A record is bounded by a frame, which is far below 4 GiB.
-            buffer.extend_from_slice(&message_prefix((record.len() + suffix.len()) as u32));
-            buffer.extend_from_slice(record);
-            buffer.extend_from_slice(suffix);
-            added += 1;
-            if buffer.len() >= self.room() {
-                expected = expected.saturating_sub(buffer.len());
-                self.window.push(std::mem::take(&mut buffer), std::mem::take(&mut added));
+            self.buffer.extend_from_slice(&message_prefix((record.len() + suffix.len()) as u32));
+            self.buffer.extend_from_slice(record);
+            self.buffer.extend_from_slice(suffix);
+            self.buffered += 1;
+            let window_bytes = self.window.bytes.saturating_add(self.buffer.len() as u64);
+            if window_bytes >= self.window_bytes as u64 {
                 full(self.take())?;
-                buffer.reserve(expected.min(self.room()));
+            } else if self.buffer.len() >= self.buffer_bytes {
+                self.close_buffer();
             }
         }
-        self.window.push(buffer, added);
         Ok(())
     }
 
-    /// Bytes that the window can still take.
-    fn room(&self) -> usize {
-        let used = usize::try_from(self.window.bytes).unwrap_or(usize::MAX);
-        self.window_bytes.saturating_sub(used).max(1)
+    fn close_buffer(&mut self) {
+        self.window.push(std::mem::take(&mut self.buffer), std::mem::take(&mut self.buffered));
     }
 
     /// What was added so far.
     pub(super) fn take(&mut self) -> Window {
+        self.close_buffer();
         std::mem::take(&mut self.window)
     }
 }
@@ -105,12 +110,11 @@ mod tests {
 
     fn add(builder: &mut WindowBuilder, records: &[&[u8]], bare: bool) -> Vec<Window> {
         let mut windows = Vec::new();
-        let bytes = records.iter().map(|record| record.len()).sum();
         let full = |window| -> Result<(), ()> {
             windows.push(window);
             Ok(())
         };
-        builder.add(records.iter().copied(), records.len() as u32, bytes, bare, full).unwrap();
+        builder.add(records.iter().copied(), bare, full).unwrap();
         windows
     }
 
@@ -123,13 +127,31 @@ mod tests {
         let windows = add(&mut builder, &[own; 2], false);
         let [window] = &windows[..] else { panic!("{windows:?}") };
         assert_eq!(window.records, 5);
-        assert_eq!(
-            window.buffers[0],
-            [&[0, 0, 0, 0, 6, 0x12, 1, b'a'][..], &SUFFIX, &[0, 0, 0, 0, 3], &SUFFIX].concat()
-        );
-        assert_eq!(window.buffers[1], [&[0, 0, 0, 0, 3][..], own].concat());
+        let messages: [&[u8]; 9] = [
+            &[0, 0, 0, 0, 6, 0x12, 1, b'a'],
+            &SUFFIX,
+            &[0, 0, 0, 0, 3],
+            &SUFFIX,
+            &[0, 0, 0, 0, 3],
+            own,
+            &[0, 0, 0, 0, 3],
+            own,
+            &[0, 0, 0, 0, 3],
+        ];
+        assert_eq!(window.buffers.concat(), [&messages.concat()[..], own].concat());
         assert_eq!(window.bytes, window.buffers.iter().map(|buffer| buffer.len() as u64).sum::<u64>());
         assert!(builder.take().is_empty());
+    }
+
+    #[test]
+    fn small_frames_share_a_buffer() {
+        let mut builder = WindowBuilder::new(Suffix::new("c", None, false), 4 << 20);
+        for _ in 0..10_000 {
+            assert!(add(&mut builder, &[&[0x12, 1, b'a'], &[]], true).is_empty());
+        }
+        let window = builder.take();
+        assert_eq!((window.records, window.bytes), (20_000, 190_000));
+        assert_eq!(window.buffers.len(), 2);
     }
 
     #[test]

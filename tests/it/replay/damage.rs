@@ -1,4 +1,5 @@
 //! Recordings that something happened to: what can be read arrives, the rest is reported exactly.
+#![allow(clippy::single_range_in_vec_init, reason = "one missing range is meant")]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

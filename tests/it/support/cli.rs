@@ -9,54 +9,54 @@ use sift_replay::segment::SegmentReader;
 
 /// How the program ended, and what it said.
 #[derive(Debug)]
-pub struct Ran {
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Ran {
     /// Stdout as JSON lines.
-    pub fn json(&self) -> Vec<Value> {
+    pub(crate) fn json(&self) -> Vec<Value> {
         let line = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
         self.stdout.lines().map(line).collect()
     }
 
     /// The last line of stdout, which must be the summary.
-    pub fn summary(&self) -> Value {
+    pub(crate) fn summary(&self) -> Value {
         let last = self.json().pop().unwrap_or_else(|| panic!("nothing on stdout: {self:?}"));
         assert_eq!(last["event"], "summary", "{self:?}");
         last
     }
 
     /// Everything that was said.
-    pub fn all(&self) -> String {
+    pub(crate) fn all(&self) -> String {
         format!("{}{}", self.stdout, self.stderr)
     }
 }
 
 /// A home directory that holds nothing but what a test puts there.
-pub struct Home(tempfile::TempDir);
+pub(crate) struct Home(tempfile::TempDir);
 
 impl Home {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
     /// Where things can be put.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
 
     /// Puts a file there.
-    pub fn file(&self, name: &str, content: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str, content: &str) -> PathBuf {
         let path = self.path().join(name);
         std::fs::write(&path, content).unwrap();
         path
     }
 
     /// The program, to be run here.
-    pub fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sift-replay"));
         command
             .args(args)
@@ -70,27 +70,27 @@ impl Home {
     }
 
     /// Runs the program to its end.
-    pub fn run(&self, args: &[&str]) -> Ran {
+    pub(crate) fn run(&self, args: &[&str]) -> Ran {
         ran(&mut self.command(args))
     }
 }
 
 /// Runs a command to its end.
-pub fn ran(command: &mut Command) -> Ran {
+pub(crate) fn ran(command: &mut Command) -> Ran {
     let output = command.output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
 
 /// The program while it runs.
-pub struct Running {
+pub(crate) struct Running {
     child: Child,
     stdout: BufReader<ChildStdout>,
     stderr: ChildStderr,
 }
 
 impl Running {
-    pub fn start(mut command: Command) -> Self {
+    pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let stderr = child.stderr.take().unwrap();
@@ -98,20 +98,20 @@ impl Running {
     }
 
     /// The next line of stdout, as JSON.
-    pub fn json_line(&mut self) -> Value {
+    pub(crate) fn json_line(&mut self) -> Value {
         let mut line = String::new();
         self.stdout.read_line(&mut line).unwrap();
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
     }
 
     /// Does what Ctrl-C does.
-    pub fn interrupt(&self) {
+    pub(crate) fn interrupt(&self) {
         let status = Command::new("kill").arg("-INT").arg(self.child.id().to_string()).status().unwrap();
         assert!(status.success());
     }
 
     /// Waits for the end; returns how it ended, and what it said since.
-    pub fn wait(mut self) -> (ExitStatus, String, String) {
+    pub(crate) fn wait(mut self) -> (ExitStatus, String, String) {
         let (mut out, mut err) = (String::new(), String::new());
         self.stdout.read_to_string(&mut out).unwrap();
         self.stderr.read_to_string(&mut err).unwrap();
@@ -127,7 +127,7 @@ impl Drop for Running {
 }
 
 /// Flips a bit in the middle of the frame in the middle of a segment; returns that frame's seqs.
-pub fn damage_middle_frame(path: &Path) -> std::ops::Range<u64> {
+pub(crate) fn damage_middle_frame(path: &Path) -> std::ops::Range<u64> {
     let frames = frames(path);
     let (place, seqs) = frames[frames.len() / 2].clone();
     let mut bytes = std::fs::read(path).unwrap();
@@ -137,7 +137,7 @@ pub fn damage_middle_frame(path: &Path) -> std::ops::Range<u64> {
 }
 
 /// The DATA frames of a sound segment: their places and their seqs.
-pub fn frames(path: &Path) -> Vec<(std::ops::Range<u64>, std::ops::Range<u64>)> {
+pub(crate) fn frames(path: &Path) -> Vec<(std::ops::Range<u64>, std::ops::Range<u64>)> {
     let mut frames = Vec::new();
     let mut reader = SegmentReader::open(path).unwrap();
     while let Some(event) = reader.next_event().unwrap() {

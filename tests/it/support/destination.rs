@@ -33,12 +33,12 @@ use tonic::codegen::Service;
 use tonic::transport::Server;
 
 /// Runs a test's asynchronous part.
-pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(future)
 }
 
 /// A connection to what listens at `uri`.
-pub async fn connect(uri: String) -> Connection {
+pub(crate) async fn connect(uri: String) -> Connection {
     let timeouts = Timeouts { connect: Duration::from_secs(60), ..Timeouts::default() };
     let options = DestinationOptions { uri: Some(uri), timeouts, ..DestinationOptions::default() };
     Connection::open(&Destination::resolve(&options).unwrap()).await.unwrap()
@@ -46,7 +46,7 @@ pub async fn connect(uri: String) -> Connection {
 
 /// What a replay told, as far as tests ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Told {
+pub(crate) enum Told {
     Registered { config: String, run: Option<String>, config_created: bool, run_created: bool },
     Acknowledged { records: u64, bytes: u64 },
     Refused(String),
@@ -83,32 +83,32 @@ impl Observer for Listener {
 }
 
 /// A replay's report, and what it told meanwhile.
-pub struct Replayed {
-    pub report: Report,
-    pub told: Vec<Told>,
+pub(crate) struct Replayed {
+    pub(crate) report: Report,
+    pub(crate) told: Vec<Told>,
 }
 
 impl Replayed {
-    pub fn missing(&self) -> Vec<std::ops::Range<u64>> {
+    pub(crate) fn missing(&self) -> Vec<std::ops::Range<u64>> {
         self.told
             .iter()
             .filter_map(|told| if let Told::Missing(seqs) = told { Some(seqs.clone()) } else { None })
             .collect()
     }
 
-    pub fn refusals(&self) -> Vec<&str> {
+    pub(crate) fn refusals(&self) -> Vec<&str> {
         self.told.iter().filter_map(|told| if let Told::Refused(why) = told { Some(&why[..]) } else { None }).collect()
     }
 
     /// Bytes of each window acknowledged, in order.
-    pub fn windows(&self) -> Vec<u64> {
+    pub(crate) fn windows(&self) -> Vec<u64> {
         let bytes = |told: &Told| if let Told::Acknowledged { bytes, .. } = told { Some(*bytes) } else { None };
         self.told.iter().filter_map(bytes).collect()
     }
 }
 
 /// Replays everything at `paths`.
-pub async fn replay_to(uri: String, paths: &[&Path], options: &ReplayOptions) -> Replayed {
+pub(crate) async fn replay_to(uri: String, paths: &[&Path], options: &ReplayOptions) -> Replayed {
     let paths: Vec<PathBuf> = paths.iter().map(|path| path.to_path_buf()).collect();
     let catalog = Catalog::build(discover(&paths).unwrap());
     let lane = connect(uri).await;
@@ -147,27 +147,27 @@ impl Store for Noting {
 }
 
 /// The real receiver, recording into a directory of its own.
-pub struct Rig {
-    pub dir: tempfile::TempDir,
-    pub registry: Arc<Registry>,
+pub(crate) struct Rig {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) registry: Arc<Registry>,
     store: Arc<Noting>,
     receiver: Receiver,
 }
 
 /// One session as the receiver recorded it.
 #[derive(Debug)]
-pub struct Received {
-    pub config: CreateIngestionConfigRequest,
-    pub run: Option<CreateRunRequest>,
-    pub records: Vec<Vec<u8>>,
+pub(crate) struct Received {
+    pub(crate) config: CreateIngestionConfigRequest,
+    pub(crate) run: Option<CreateRunRequest>,
+    pub(crate) records: Vec<Vec<u8>>,
 }
 
 impl Rig {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::with(ReceiverOptions::default()).await
     }
 
-    pub async fn with(options: ReceiverOptions) -> Self {
+    pub(crate) async fn with(options: ReceiverOptions) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let inner = RecordingStore::new(dir.path(), RecorderOptions::default());
         let store = Arc::new(Noting { inner, keys: Mutex::default() });
@@ -176,42 +176,42 @@ impl Rig {
         Self { dir, registry, store, receiver }
     }
 
-    pub fn uri(&self) -> String {
+    pub(crate) fn uri(&self) -> String {
         format!("http://{}", self.receiver.local_addr())
     }
 
-    pub async fn replay(&self, paths: &[&Path]) -> Replayed {
+    pub(crate) async fn replay(&self, paths: &[&Path]) -> Replayed {
         self.replay_with(paths, &ReplayOptions::default()).await
     }
 
-    pub async fn replay_with(&self, paths: &[&Path], options: &ReplayOptions) -> Replayed {
+    pub(crate) async fn replay_with(&self, paths: &[&Path], options: &ReplayOptions) -> Replayed {
         replay_to(self.uri(), paths, options).await
     }
 
     /// The ids under which records came, in the order of their first coming.
-    pub fn keys(&self) -> Vec<SessionKey> {
+    pub(crate) fn keys(&self) -> Vec<SessionKey> {
         self.store.keys.lock().unwrap().clone()
     }
 
     /// Requests refused in streams that went on.
-    pub fn refused(&self) -> u64 {
+    pub(crate) fn refused(&self) -> u64 {
         self.receiver.counts().requests_refused
     }
 
     /// Ends the receiver and reads what it kept.
-    pub async fn finish(self) -> Vec<Received> {
+    pub(crate) async fn finish(self) -> Vec<Received> {
         received(self.end().await.path())
     }
 
     /// Ends the receiver; what it kept is in the directory.
-    pub async fn end(self) -> tempfile::TempDir {
+    pub(crate) async fn end(self) -> tempfile::TempDir {
         self.receiver.shutdown().await.unwrap();
         self.store.inner.finish().unwrap();
         self.dir
     }
 
     /// The same, if there is at most one session.
-    pub async fn finish_records(self) -> Vec<Vec<u8>> {
+    pub(crate) async fn finish_records(self) -> Vec<Vec<u8>> {
         let mut sessions = self.finish().await;
         assert!(sessions.len() <= 1, "{} sessions", sessions.len());
         sessions.pop().map(|session| session.records).unwrap_or_default()
@@ -219,7 +219,7 @@ impl Rig {
 }
 
 /// What sound recordings below `dir` hold.
-pub fn received(dir: &Path) -> Vec<Received> {
+pub(crate) fn received(dir: &Path) -> Vec<Received> {
     let catalog = Catalog::build(discover(&[dir.to_owned()]).unwrap());
     let session = |session: &sift_replay::catalog::Session| {
         let requests = session.requests.as_ref().unwrap();
@@ -233,7 +233,7 @@ pub fn received(dir: &Path) -> Vec<Received> {
 }
 
 /// The records of one segment.
-pub fn records(path: &Path) -> Vec<Vec<u8>> {
+pub(crate) fn records(path: &Path) -> Vec<Vec<u8>> {
     let mut records = Vec::new();
     let mut reader = SegmentReader::open(path).unwrap();
     while let Some(event) = reader.next_event().unwrap() {
@@ -246,7 +246,7 @@ pub fn records(path: &Path) -> Vec<Vec<u8>> {
 
 /// What a [`Raw`] server does with ingest streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mood {
+pub(crate) enum Mood {
     /// Takes them, counts their bytes, acknowledges.
     Counts,
     /// The same, and keeps the bytes.
@@ -257,27 +257,27 @@ pub enum Mood {
 
 /// What a [`Raw`] server saw.
 #[derive(Default)]
-pub struct Seen {
-    pub bytes: AtomicU64,
-    pub streams: AtomicUsize,
+pub(crate) struct Seen {
+    pub(crate) bytes: AtomicU64,
+    pub(crate) streams: AtomicUsize,
     open: AtomicUsize,
     /// The most streams open at once.
-    pub most_open: AtomicUsize,
-    pub kept: Mutex<Vec<Vec<u8>>>,
+    pub(crate) most_open: AtomicUsize,
+    pub(crate) kept: Mutex<Vec<Vec<u8>>>,
     /// Told when a stream has come that won't be answered.
-    pub silent: tokio::sync::Notify,
+    pub(crate) silent: tokio::sync::Notify,
 }
 
 /// A server that speaks just enough to be registered with, and takes ingest streams as bytes.
-pub struct Raw {
+pub(crate) struct Raw {
     address: std::net::SocketAddr,
-    pub seen: Arc<Seen>,
+    pub(crate) seen: Arc<Seen>,
     /// Its own, so that it can be ended with all its connections.
     runtime: Option<tokio::runtime::Runtime>,
 }
 
 impl Raw {
-    pub fn start(mood: Mood) -> Self {
+    pub(crate) fn start(mood: Mood) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
@@ -296,12 +296,12 @@ impl Raw {
         Self { address, seen, runtime: Some(runtime) }
     }
 
-    pub fn uri(&self) -> String {
+    pub(crate) fn uri(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// Ends it, and all its connections, without a word.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
@@ -360,8 +360,8 @@ impl Service<http::Request<Body>> for RawService {
 }
 
 /// The ids that a [`Raw`] server gives.
-pub const RAW_CONFIG_ID: &str = "config-of-raw";
-pub const RAW_RUN_ID: &str = "run-of-raw";
+pub(crate) const RAW_CONFIG_ID: &str = "config-of-raw";
+pub(crate) const RAW_RUN_ID: &str = "run-of-raw";
 
 impl RawService {
     async fn ingest(&self, mut body: Body) -> http::Response<Body> {
@@ -401,7 +401,7 @@ fn unary(message: &[u8]) -> http::Response<Body> {
 }
 
 /// Parts a stream into its messages.
-pub fn messages(mut stream: &[u8]) -> Vec<Vec<u8>> {
+pub(crate) fn messages(mut stream: &[u8]) -> Vec<Vec<u8>> {
     let mut messages = Vec::new();
     while let Some((prefix, rest)) = stream.split_first_chunk::<5>() {
         assert_eq!(prefix[0], 0, "not compressed");
