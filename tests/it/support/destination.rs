@@ -27,10 +27,10 @@ use sift_rs::ingestion_configs::v2::{
 use sift_rs::ping::v1::PingResponse;
 use sift_rs::runs::v2::{CreateRunRequest, CreateRunResponse, ListRunsResponse, Run};
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::body::Body;
 use tonic::codegen::Service;
 use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
 
 /// Runs a test's asynchronous part.
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -285,8 +285,9 @@ impl Raw {
         let seen = Arc::new(Seen::default());
         let service = RawService { mood, seen: seen.clone() };
         runtime.spawn(async move {
-            let incoming = TcpListenerStream::new(TcpListener::from_std(listener).unwrap());
-            // Windows as large servers have them: what is measured is the client.
+            let incoming = TcpIncoming::from(TcpListener::from_std(listener).unwrap()).with_nodelay(Some(true));
+            // Windows as large servers have them, and no waiting to fill packets with window updates: what is measured is
+            // the client.
             let server = Server::builder()
                 .initial_stream_window_size(4 << 20)
                 .initial_connection_window_size(16 << 20)
