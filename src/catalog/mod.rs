@@ -10,4 +10,4 @@ mod sessions;
 
 pub use discover::{DiscoverError, FileKind, ForeignReason, Found, STATE_DIR, check_paths, discover};
 pub use seq_set::SeqSet;
-pub use sessions::{Catalog, Ignored, Requests, SegmentFile, Session, Unreadable};
+pub use sessions::{Catalog, Ignored, Requests, Sealed, SegmentFile, Session, Unreadable};

@@ -1,13 +1,15 @@
 //! Grouping segments by session: what belongs together, in which order, and what is there twice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use prost::Message;
 use uuid::Uuid;
 
 use super::discover::{FileKind, ForeignReason, Found};
-use crate::format::{FlowConfig, IngestionConfig, Run, Seal, SegmentHeader, segment_index};
+use super::seq_set::SeqSet;
+use crate::format::{FlowConfig, IngestionConfig, Run, Seal, SegmentHeader, TimeRange, segment_index};
 use crate::segment::{SegmentError, SegmentName, SegmentReader};
 
 /// One segment file.
@@ -19,10 +21,31 @@ pub struct SegmentFile {
     pub index: u32,
     /// Its size in bytes.
     pub bytes: u64,
-    /// SEAL, if the segment is sealed and its end sound.
-    pub seal: Option<Seal>,
+    /// What SEAL says, if the segment is sealed and its end sound.
+    pub sealed: Option<Sealed>,
     /// Whether its name says that it was never sealed.
     pub open: bool,
+}
+
+/// What a segment's SEAL says of it; little, however large the segment is.
+#[derive(Debug, Clone)]
+pub struct Sealed {
+    /// The seqs of its records.
+    pub seqs: SeqSet,
+    /// The seq behind the last that it had.
+    pub end_seq: u64,
+    /// The times of its records.
+    pub times: TimeRange,
+}
+
+impl Sealed {
+    fn of(seal: &Seal) -> Self {
+        let mut seqs = SeqSet::new();
+        for entry in &seal.index {
+            seqs.insert(entry.first_seq..entry.first_seq.saturating_add(entry.count));
+        }
+        Self { seqs, end_seq: seal.end_seq, times: TimeRange::from_ends(seal.least, seal.greatest) }
+    }
 }
 
 /// A session: one life of one recorder.
@@ -86,12 +109,13 @@ impl Catalog {
         let mut catalog = Self::default();
         let mut groups: BTreeMap<Uuid, Vec<Opened>> = BTreeMap::new();
         let mut nameless = Vec::new();
+        let mut known = HashSet::new();
         for Found { path, kind } in found {
             match kind {
                 FileKind::Foreign(reason) => catalog.ignored.push(Ignored { path, reason }),
                 FileKind::Unreadable(reason) => catalog.unreadable.push(Unreadable { path, reason }),
                 FileKind::Pbfs => catalog.pbfs.push(path),
-                FileKind::Segment => match open(&path) {
+                FileKind::Segment => match open(&path, &mut known) {
                     Ok(Opened { session: Some(session), opened, id }) => {
                         groups.entry(session).or_default().push(Opened { session: Some(session), opened, id });
                     }
@@ -135,10 +159,30 @@ struct Opened {
 
 struct OpenedFile {
     file: SegmentFile,
-    header: Option<SegmentHeader>,
+    header: Option<Preamble>,
 }
 
-fn open(path: &Path) -> Result<Opened, SegmentError> {
+/// The requests that a header holds. Most segments hold the same: it is in memory once.
+struct Preamble {
+    ingestion_config: Arc<[u8]>,
+    run: Option<Arc<[u8]>>,
+}
+
+impl Preamble {
+    fn new(header: &SegmentHeader, known: &mut HashSet<Arc<[u8]>>) -> Self {
+        let mut once = |bytes: &[u8]| match known.get(bytes) {
+            Some(known) => known.clone(),
+            None => {
+                let new: Arc<[u8]> = bytes.into();
+                known.insert(new.clone());
+                new
+            }
+        };
+        Self { ingestion_config: once(&header.ingestion_config), run: header.run.as_deref().map(once) }
+    }
+}
+
+fn open(path: &Path, known: &mut HashSet<Arc<[u8]>>) -> Result<Opened, SegmentError> {
     let mut reader = SegmentReader::open(path)?;
     let identity = reader.identity().clone();
     let mut id = identity.segment_id;
@@ -150,11 +194,12 @@ fn open(path: &Path) -> Result<Opened, SegmentError> {
         path: path.to_owned(),
         index: identity.index.unwrap_or(0),
         bytes: reader.bytes(),
-        seal: reader.seal().cloned(),
+        sealed: reader.seal().map(Sealed::of),
         open: SegmentName::of_path(path).is_some_and(|name| name.open),
     };
     // SEAL's copy has the flows that were added since.
-    let header = file.seal.as_ref().and_then(|seal| seal.header.clone()).or(identity.header);
+    let header = reader.seal().and_then(|seal| seal.header.as_ref()).or(identity.header.as_ref());
+    let header = header.map(|header| Preamble::new(header, known));
     Ok(Opened { session: identity.session, id, opened: OpenedFile { file, header } })
 }
 
@@ -162,20 +207,20 @@ fn session(id: Uuid, mut segments: Vec<Opened>) -> Session {
     // Sealed before open, long before short: the first of several copies is the likeliest to be whole.
     segments.sort_by_key(|segment| {
         let file = &segment.opened.file;
-        (file.index, file.seal.is_none(), std::cmp::Reverse(file.bytes), file.path.clone())
+        (file.index, file.sealed.is_none(), std::cmp::Reverse(file.bytes), file.path.clone())
     });
     let requests = merge_requests(segments.iter().filter_map(|segment| segment.opened.header.as_ref()));
     Session { id, segments: segments.into_iter().map(|segment| segment.opened.file).collect(), requests }
 }
 
 /// The first header's requests, with the flows that later ones add.
-fn merge_requests<'a>(headers: impl Iterator<Item = &'a SegmentHeader>) -> Option<Requests> {
+fn merge_requests<'a>(headers: impl Iterator<Item = &'a Preamble>) -> Option<Requests> {
     let mut merged: Option<Requests> = None;
     let mut known: Vec<FlowConfig> = Vec::new();
     let mut last: &[u8] = &[];
     for header in headers {
         // Most segments repeat what the one before them says.
-        if std::mem::replace(&mut last, &header.ingestion_config) == header.ingestion_config && merged.is_some() {
+        if std::mem::replace(&mut last, &header.ingestion_config) == &*header.ingestion_config && merged.is_some() {
             continue;
         }
         let Ok(config) = IngestionConfig::decode(&header.ingestion_config[..]) else { continue };
@@ -184,8 +229,8 @@ fn merge_requests<'a>(headers: impl Iterator<Item = &'a SegmentHeader>) -> Optio
             None => {
                 let run = header.run.as_deref().and_then(|run| Run::decode(run).ok());
                 merged = Some(Requests {
-                    ingestion_config: header.ingestion_config.clone(),
-                    run: header.run.clone(),
+                    ingestion_config: header.ingestion_config.to_vec(),
+                    run: header.run.as_deref().map(<[u8]>::to_vec),
                     asset: config.asset_name,
                     run_name: run.map(|run| run.name),
                 });

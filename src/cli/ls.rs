@@ -72,7 +72,7 @@ fn row(table: &mut Table, head: [String; 4], listed: &Listed) {
     let ends = |ns| if listed.times.is_empty() { String::new() } else { time(ns) };
     let mut notes: Vec<String> = listed.notes.iter().map(ToString::to_string).collect();
     if listed.missing > 0 {
-        notes.insert(0, format!("{} missing", count(listed.missing, "record", "records")));
+        notes.insert(0, format!("{} missing or dropped on board", count(listed.missing, "record", "records")));
     }
     let tail = [
         number(listed.records),
@@ -104,12 +104,12 @@ fn list_session(session: &Session) -> Listed {
 
 /// From SEAL where there is one; else by reading. Returns the seq behind the last that the segment had.
 fn list_segment(file: &SegmentFile, seqs: &mut SeqSet, listed: &mut Listed) -> u64 {
-    if let Some(seal) = &file.seal {
-        listed.times.merge(&TimeRange::from_ends(seal.least, seal.greatest));
-        for entry in &seal.index {
-            seqs.insert(entry.first_seq..entry.first_seq.saturating_add(entry.count));
+    if let Some(sealed) = &file.sealed {
+        listed.times.merge(&sealed.times);
+        for range in sealed.seqs.ranges() {
+            seqs.insert(range);
         }
-        return seal.end_seq;
+        return sealed.end_seq;
     }
     let mut end = 0;
     if read_segment(&file.path, seqs, listed, &mut end).is_err() {
