@@ -65,7 +65,7 @@ fn damage_text(path: &std::path::Path, damage: &Damage) -> String {
 
 fn torn_text(path: &std::path::Path, torn: &Torn) -> String {
     let (path, offset, len) = (shown_path(path), torn.offset, bytes(torn.len));
-    format!("{path} ends at byte {offset} within a frame, of which {len} are there: recording was cut off here")
+    format!("{path} ends in what was being written from byte {offset} on ({len}): recording was cut off here")
 }
 
 fn unreadable_text(path: &std::path::Path, error: &SegmentError) -> String {

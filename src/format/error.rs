@@ -24,7 +24,7 @@ pub enum DamageCause {
     #[error("the frame payload's checksum is wrong")]
     PayloadChecksum,
     /// The payload is what was written, but not what its kind prescribes ([F-15], [F-20]).
-    #[error("the frame's content is malformed")]
+    #[error("what it holds is malformed")]
     Malformed,
     /// The frame's seqs go back behind those of an earlier frame ([F-34]).
     #[error("the frame repeats seqs of an earlier one")]

@@ -19,6 +19,8 @@ use crate::sift::{Connection, Fault, IngestStream, RegisterError, Registration, 
 /// Items that wait between the reading thread and the lane: one window is read while the one before is sent.
 const READ_AHEAD: usize = 1;
 
+const PBFS_HINT: &str = "Such a backup carries the ids of the server that it was made for: send it to that one";
+
 /// Why delivering stopped.
 #[derive(Debug, Error)]
 enum Stop {
@@ -243,7 +245,10 @@ impl JobRun<'_> {
     }
 
     fn stop(&mut self, stop: Stop) {
-        let reason = stop.to_string();
+        let reason = match (&self.job, &stop) {
+            (Job::Pbfs(_), Stop::Job(reason)) => format!("{reason}. {PBFS_HINT}"),
+            _ => stop.to_string(),
+        };
         self.observer.event(&ReplayEvent::Refused { origin: origin(&self.job), reason: &reason });
         if matches!(stop, Stop::All(_)) {
             self.stopped.get_or_insert(reason.clone());
