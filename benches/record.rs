@@ -1,6 +1,7 @@
 //! What recording costs: through the recorder, to a disk and to nowhere, beside the bare loops that bound it.
 //!
 //! `cargo bench --bench record`
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "benchmarks")]
 
 #[path = "support/workload.rs"]
 mod workload;

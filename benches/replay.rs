@@ -2,6 +2,7 @@
 //! embedded destination, which checks each request and puts it on stable storage before it acknowledges.
 //!
 //! `cargo bench --bench replay`; W1, W2, W3 are one flow of 10, 200 and 1 doubles.
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "benchmarks")]
 #![allow(missing_docs, reason = "a benchmark exports nothing")]
 
 use std::path::{Path, PathBuf};

@@ -1,6 +1,7 @@
 //! What reading costs: segments and PBFS with the same messages, and the checksum that bounds both.
 //!
 //! `cargo bench --bench scan`
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "benchmarks")]
 
 #[path = "support/workload.rs"]
 mod workload;

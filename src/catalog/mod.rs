@@ -1,8 +1,4 @@
 //! What a set of directories holds: sessions and their segments, other backups, and what is none of these.
-#![cfg_attr(
-    not(test),
-    deny(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unreachable, clippy::unwrap_used)
-)]
 
 mod discover;
 mod seq_set;

@@ -1,8 +1,4 @@
 //! The recorder: telemetry to segment files, without a network, whatever happens to the power.
-#![cfg_attr(
-    not(test),
-    deny(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unreachable, clippy::unwrap_used)
-)]
 
 mod clock;
 mod data_type;

@@ -1,8 +1,4 @@
 //! Segment files: their names, writing them, and reading them in whatever state they are.
-#![cfg_attr(
-    not(test),
-    deny(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unreachable, clippy::unwrap_used)
-)]
 
 mod error;
 mod map;

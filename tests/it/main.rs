@@ -1,4 +1,5 @@
 //! Integration tests: one binary, one module per subject.
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "tests")]
 
 mod catalog;
 mod cli;

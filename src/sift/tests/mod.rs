@@ -1,4 +1,5 @@
 //! The layer against a real socket.
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "tests")]
 
 mod fake_services;
 mod raw;
