@@ -3,12 +3,12 @@
 //! `cargo bench --bench record`
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "benchmarks")]
 
+#[path = "../tests/it/support/null_storage.rs"]
+mod null_storage;
 #[path = "support/workload.rs"]
 mod workload;
 
 use std::hint::black_box;
-use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
 use divan::Bencher;
@@ -16,46 +16,13 @@ use divan::counter::ItemsCount;
 use prost::Message;
 use sift_replay::format::{Compression, put_bytes_field, put_varint_field};
 use sift_replay::record::{Recorder, RecorderOptions, Timestamp};
-use sift_replay::segment::{Disk, Storage, StorageFile};
+use sift_replay::segment::{Disk, Storage};
 
+use null_storage::NullStorage;
 use workload::{ROWS, WORKLOADS, Workload};
 
 fn main() {
     divan::main();
-}
-
-/// Takes everything and keeps nothing.
-struct NullStorage;
-
-impl Storage for NullStorage {
-    fn create_dir_all(&self, _dir: &Path) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn create(&self, _path: &Path) -> io::Result<Box<dyn StorageFile>> {
-        Ok(Box::new(NullFile))
-    }
-
-    fn rename(&self, _from: &Path, _to: &Path) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-struct NullFile;
-
-impl StorageFile for NullFile {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        black_box(bytes);
-        Ok(())
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 /// A whole session: created, recorded, finished (all of it durable).

@@ -14,7 +14,7 @@ use crate::segment::{SegmentError, SegmentName, is_pbfs};
 pub const STATE_DIR: &str = ".sift-replay";
 
 /// How much of a file's beginning is searched for a frame, in bytes: far more than what a lost block or two cost.
-const SNIFF_BYTES: u64 = 1 << 20;
+const SEARCHED_BYTES: u64 = 1 << 20;
 
 /// What a file is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,7 +128,13 @@ fn read_kind(path: &Path) -> Result<FileKind, SegmentError> {
     let name = SegmentName::of_path(path);
     let mut begin = Vec::new();
     let file = File::open(path).map_err(SegmentError::io("read", path))?;
-    file.take(SNIFF_BYTES).read_to_end(&mut begin).map_err(SegmentError::io("read", path))?;
+    // A segment is known by few bytes; only files that show neither magic nor name are looked into.
+    let read =
+        |begin: &mut Vec<u8>, bytes| (&file).take(bytes).read_to_end(begin).map_err(SegmentError::io("read", path));
+    read(&mut begin, MAGIC.len() as u64)?;
+    if !begin.is_empty() && !begin.starts_with(&MAGIC) && name.is_none() {
+        read(&mut begin, SEARCHED_BYTES)?;
+    }
     Ok(if begin.is_empty() {
         match name {
             // [F-29]: it had a seal when it was given this name.

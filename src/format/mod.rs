@@ -10,6 +10,7 @@ mod limits;
 mod message;
 mod payload;
 mod pbfs;
+mod range_crc;
 mod record;
 mod scan;
 mod seal;

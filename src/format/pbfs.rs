@@ -4,11 +4,10 @@
 //! behind its length (4 bytes) ([P-1]). There is no marker to resynchronise on, so after damage each byte is tried
 //! as a chunk's first; [`RangeCrc`] keeps that linear in the file's size, whatever the bytes are ([P-3]).
 
-use crc32fast::Hasher;
-
 use super::error::DamageCause;
 use super::frame::take;
 use super::limits::MAX_PBFS_CHUNK_BYTES;
+use super::range_crc::RangeCrc;
 use super::record::Records;
 use super::scan::{Damage, Torn};
 
@@ -133,7 +132,7 @@ impl PbfsScanner {
                 Some(len) if len > behind.len() && !at_end => return PbfsStep::NeedMore(end.saturating_add(len)),
                 _ => {}
             }
-            if behind.is_empty() || lost.crc.is_sound(window, end) {
+            if behind.is_empty() || is_sound(&mut lost.crc, window, end) {
                 self.position += end as u64;
                 return PbfsStep::Damage(Damage { offset: lost.from, len: end as u64, cause, seqs: None });
             }
@@ -153,7 +152,7 @@ impl PbfsScanner {
                     self.lost = Some(lost);
                     return PbfsStep::NeedMore(len);
                 }
-                Some(len) if len <= tail.len() && lost.crc.is_sound(window, at) => {
+                Some(len) if len <= tail.len() && is_sound(&mut lost.crc, window, at) => {
                     self.position += at as u64;
                     let len = self.position - lost.from;
                     return PbfsStep::Damage(Damage { offset: lost.from, len, cause: lost.cause, seqs: None });
@@ -235,66 +234,18 @@ fn count_messages(payload: &[u8]) -> Option<u32> {
     Some(count)
 }
 
-/// CRC-32 of any range of a window in bounded time: checksums of the beginnings of the window's part in question,
-/// one per block, from which that of a range follows by linearity.
-#[derive(Debug, Default)]
-struct RangeCrc {
-    /// Where in the window the part begins.
-    origin: usize,
-    /// CRC of the part's first `i × BLOCK` bytes, at `i`.
-    blocks: Vec<u32>,
-}
-
-impl RangeCrc {
-    const BLOCK: usize = 1024;
-
-    /// Whether a sound chunk begins at `at`; its checksum is derived, not computed over its whole length. `at` never
-    /// goes back.
-    fn is_sound(&mut self, window: &[u8], at: usize) -> bool {
-        if (at - self.origin) as u64 > MAX_PBFS_CHUNK_BYTES {
-            // So that the table stays bounded.
-            *self = Self { origin: at, blocks: Vec::new() };
-        }
-        let (Some(part), Some(tail)) = (window.get(self.origin..), window.get(at..)) else { return false };
-        let from = at - self.origin + 4;
-        // A chunk whose checksum holds is a chunk, also when what it holds is malformed.
-        let judged = judge(tail, |covered| self.range(part, from, from + covered.len()));
-        matches!(judged, Judged::Sound { .. } | Judged::Malformed { .. })
-    }
-
-    fn range(&mut self, part: &[u8], from: usize, to: usize) -> Option<u32> {
-        let (head, whole) = (self.beginning(part, from)?, self.beginning(part, to)?);
-        // crc(a ++ b) = shift(crc(a), len(b)) ^ crc(b), so crc(b) is what remains without the shifted head.
-        let mut shifted = Hasher::new_with_initial_len(head, from as u64);
-        shifted.combine(&Hasher::new_with_initial_len(0, (to - from) as u64));
-        Some(whole ^ shifted.finalize())
-    }
-
-    /// CRC of the part's first `len` bytes.
-    fn beginning(&mut self, part: &[u8], len: usize) -> Option<u32> {
-        if self.blocks.is_empty() {
-            self.blocks.push(0);
-        }
-        while self.blocks.len() <= len / Self::BLOCK {
-            let done = (self.blocks.len() - 1) * Self::BLOCK;
-            let mut crc = Hasher::new_with_initial(*self.blocks.last()?);
-            crc.update(part.get(done..done + Self::BLOCK)?);
-            #[cfg(test)]
-            tests::HASHED.with(|hashed| hashed.set(hashed.get() + Self::BLOCK));
-            self.blocks.push(crc.finalize());
-        }
-        let mut crc = Hasher::new_with_initial(*self.blocks.get(len / Self::BLOCK)?);
-        crc.update(part.get(len / Self::BLOCK * Self::BLOCK..len)?);
-        #[cfg(test)]
-        tests::HASHED.with(|hashed| hashed.set(hashed.get() + len % Self::BLOCK));
-        Some(crc.finalize())
-    }
+/// Whether a sound chunk begins at `at` of the window; its checksum is derived, not computed over its whole length. A
+/// chunk whose checksum holds is a chunk, also when what it holds is malformed.
+fn is_sound(crc: &mut RangeCrc, window: &[u8], at: usize) -> bool {
+    let Some(tail) = window.get(at..) else { return false };
+    let judged = judge(tail, |covered| crc.range(window, at + 4, at + 4 + covered.len()));
+    matches!(judged, Judged::Sound { .. } | Judged::Malformed { .. })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
+    use crate::format::range_crc::tests::HASHED;
 
     fn put_chunk(file: &mut Vec<u8>, messages: &[&[u8]]) {
         let mut rest = Vec::new();
@@ -398,11 +349,6 @@ mod tests {
         assert_eq!(scan(b"", 1), Vec::<String>::new());
     }
 
-    thread_local! {
-        /// Bytes that this thread has summed while looking for a chunk.
-        pub(super) static HASHED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
-    }
-
     #[test]
     fn hostile_bytes_take_linear_time() {
         // Every twelfth byte begins a chunk that could be 64 KiB long: a reader that sums each takes 64 KiB × the file.
@@ -416,20 +362,5 @@ mod tests {
         let (small, large) = (hashed(50_000), hashed(100_000));
         assert!(small > 0 && large < small * 5 / 2, "{small} bytes summed, twice the file: {large}");
         assert!(large < 100_000 * 3 * RangeCrc::BLOCK, "{large}");
-    }
-
-    proptest! {
-        #[test]
-        fn ranges_have_the_checksum_that_they_have(
-            bytes in proptest::collection::vec(any::<u8>(), 1..5000), a: usize, b: usize, origin: usize,
-        ) {
-            let (a, b) = (a % bytes.len(), b % bytes.len());
-            let (from, to) = (a.min(b), a.max(b));
-            let origin = origin % (from + 1);
-            let mut crc = RangeCrc::default();
-            prop_assert_eq!(
-                crc.range(&bytes[origin..], from - origin, to - origin), Some(crc32fast::hash(&bytes[from..to]))
-            );
-        }
     }
 }

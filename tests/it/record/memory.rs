@@ -9,8 +9,8 @@ use sift_replay::format::Compression;
 use sift_replay::record::{DataType, Recorder, RecorderOptions, Schema, SyncPolicy, Timestamp, Value};
 
 use crate::support::allocations::during;
+use crate::support::null_storage::NullStorage;
 use crate::support::recording::flow_of;
-use crate::support::storage::NullStorage;
 
 /// Runs an ignored test of this file in a process of its own.
 fn alone(test: &str) {

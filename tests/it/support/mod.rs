@@ -5,5 +5,6 @@ pub(crate) mod allocations;
 pub(crate) mod cli;
 pub(crate) mod destination;
 pub(crate) mod format;
+pub(crate) mod null_storage;
 pub(crate) mod recording;
 pub(crate) mod storage;

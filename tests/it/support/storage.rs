@@ -292,36 +292,3 @@ impl StorageFile for FaultyFile {
         })
     }
 }
-
-/// Takes everything and keeps nothing.
-pub(crate) struct NullStorage;
-
-impl Storage for NullStorage {
-    fn create_dir_all(&self, _dir: &Path) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn create(&self, _path: &Path) -> io::Result<Box<dyn StorageFile>> {
-        Ok(Box::new(NullFile))
-    }
-
-    fn rename(&self, _from: &Path, _to: &Path) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-struct NullFile;
-
-impl StorageFile for NullFile {
-    fn append(&mut self, _bytes: &[u8]) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
