@@ -109,6 +109,16 @@ fn origin_text(origin: &Origin<'_>) -> String {
 
 /// The closing table.
 pub(super) fn print_report(report: &Report) {
+    if report.stopped.is_some() && report.lines.is_empty() {
+        // Nothing was looked into: zeros would say that nothing is there.
+        out(format!(
+            "found {} and {}",
+            count(report.sessions, "session", "sessions"),
+            count(report.pbfs_files, "backup", "backups of the official library")
+        ));
+        out(verdict(report));
+        return;
+    }
     let t = &report.totals;
     for line in &report.lines {
         let name = line.asset.as_ref().map(|asset| format!(" ({})", shown(asset))).unwrap_or_default();
@@ -147,7 +157,9 @@ fn verdict(report: &Report) -> String {
     if let Some(stopped) = &report.stopped {
         return format!("STOPPED: {}. Nothing is lost: run the same command again.", shown(stopped));
     }
-    if report.is_complete() {
+    if report.is_complete() && report.lines.is_empty() {
+        "NOTHING TO REPLAY: no recording is there. Check the path; `sift-replay ls` shows what it holds.".to_owned()
+    } else if report.is_complete() {
         "COMPLETE: all that was found was delivered.".to_owned()
     } else {
         "INCOMPLETE: see above.".to_owned()

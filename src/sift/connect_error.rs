@@ -179,6 +179,15 @@ pub enum ConnectError {
         /// The server's answer.
         detail: String,
     },
+    /// The server wants a key, and there is none.
+    #[error(
+        "{name} asks for an API key, and none was given: set SIFT_API_KEY, or name a file that holds it \
+         (--api-key-file) or a profile (--profile)"
+    )]
+    NoApiKey {
+        /// The destination.
+        name: String,
+    },
     /// The server knows the key, but it may not do this.
     #[error(
         "{name} knows the API key but denies it access ({detail}): ask its administrator for the permission to ingest"
@@ -232,9 +241,9 @@ impl ConnectError {
             | ConnectError::NotGrpc { .. }
             | ConnectError::PingUnimplemented { .. }
             | ConnectError::PingFailed { .. } => ConnectErrorKind::Unreachable,
-            ConnectError::Unauthenticated { .. } | ConnectError::PermissionDenied { .. } => {
-                ConnectErrorKind::CredentialsRefused
-            }
+            ConnectError::Unauthenticated { .. }
+            | ConnectError::NoApiKey { .. }
+            | ConnectError::PermissionDenied { .. } => ConnectErrorKind::CredentialsRefused,
         }
     }
 }

@@ -81,11 +81,14 @@ impl Connection {
     }
 
     async fn ping(&self) -> Result<(), ConnectError> {
-        PingServiceClient::new(self.service())
-            .ping(PingRequest {})
-            .await
-            .map(|_| ())
-            .map_err(|status| ping_failed(self.name.clone(), &status))
+        PingServiceClient::new(self.service()).ping(PingRequest {}).await.map(|_| ()).map_err(
+            |status| match ping_failed(self.name.clone(), &status) {
+                ConnectError::Unauthenticated { name, .. } if self.authorization.is_none() => {
+                    ConnectError::NoApiKey { name }
+                }
+                error => error,
+            },
+        )
     }
 }
 

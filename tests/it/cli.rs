@@ -99,6 +99,20 @@ fn an_endpoint_that_nobody_listens_at_is_a_destination_error() {
     let ran = home.run(&["--uri", &uri, text(home.path())]);
     assert_eq!(ran.code, Some(4), "{ran:?}");
     assert!(ran.stderr.contains(&uri), "{ran:?}");
+    // Nothing was looked into, so that no zero may say that nothing is there.
+    assert!(ran.stdout.contains("STOPPED") && !ran.stdout.contains("0 records"), "{ran:?}");
+    let ran = home.run(&["--json", "--uri", &uri, text(home.path())]);
+    assert_eq!((ran.code, ran.summary()["complete"].as_bool()), (Some(4), Some(false)), "{ran:?}");
+}
+
+#[test]
+fn a_place_without_recordings_is_said_to_be_one() {
+    let home = Home::new();
+    let file = home.path().join("notes.txt");
+    std::fs::write(&file, "nothing here").unwrap();
+    let (ran, _) = against(ReceiverOptions::default(), |uri| home.run(&["--uri", uri, text(&file)]));
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.stdout.contains("NOTHING TO REPLAY") && ran.stderr.contains("notes.txt"), "{ran:?}");
 }
 
 #[test]

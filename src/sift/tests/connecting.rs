@@ -128,6 +128,9 @@ async fn malformed_status_details_do_not_break_the_client() {
     let address = serve(Server::builder().add_service(raw)).await;
     let error = failure(&options(format!("http://{address}"))).await;
     assert!(matches!(error, ConnectError::Unauthenticated { .. }), "{error:?}");
+    let error = failure(&DestinationOptions { api_key: None, ..options(format!("http://{address}")) }).await;
+    assert!(matches!(error, ConnectError::NoApiKey { .. }), "{error:?}");
+    assert!(error.to_string().contains("SIFT_API_KEY"), "{error}");
 }
 
 #[tokio::test]
