@@ -36,7 +36,7 @@ impl Observer for Lines {
                 seqs.start,
                 seqs.end - 1
             )),
-            ReplayEvent::Acknowledged { .. } | ReplayEvent::Summary(_) => {}
+            _ => {}
         }
     }
 }
@@ -228,7 +228,7 @@ fn event_json(event: &ReplayEvent<'_>) -> Value {
         ReplayEvent::Mark { session, wall_clock_ns, mark } => json!({
             "event": "mark", "session": session.to_string(), "wall_clock_ns": wall_clock_ns, "mark": mark_json(mark),
         }),
-        ReplayEvent::Acknowledged { origin, records, bytes } => json!({
+        ReplayEvent::Acknowledged { origin, records, bytes, .. } => json!({
             "event": "acknowledged", "origin": origin_json(origin), "records": records, "bytes": bytes,
         }),
         ReplayEvent::Refused { origin, reason } => {
@@ -238,6 +238,7 @@ fn event_json(event: &ReplayEvent<'_>) -> Value {
             json!({"event": "missing", "session": session.to_string(), "seqs": seqs(Some(missing))})
         }
         ReplayEvent::Summary(report) => summary_json(report),
+        _ => Value::Null,
     }
 }
 

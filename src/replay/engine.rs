@@ -115,7 +115,7 @@ struct JobRun<'a> {
 
 impl JobRun<'_> {
     async fn run(mut self) {
-        let end_stream = self.options.on_reject == OnReject::Stop;
+        let end_stream = self.options.on_reject != OnReject::Accept;
         let mut registration = None;
         let suffix = match self.job.clone() {
             Job::Pbfs(_) => {
@@ -237,7 +237,7 @@ impl JobRun<'_> {
     fn acknowledged(&mut self, window: &Window) {
         self.line.totals.records_acknowledged += window.records;
         let (records, bytes) = (window.records, window.bytes);
-        self.observer.event(&ReplayEvent::Acknowledged { origin: origin(&self.job), records, bytes });
+        self.observer.event(&ReplayEvent::Acknowledged { origin: origin(&self.job), records, bytes, read: 0 });
     }
 
     fn delivers(&self) -> bool {

@@ -6,9 +6,11 @@ mod options;
 mod plan;
 mod read;
 mod report;
+mod target;
 mod window;
 
 pub use engine::{replay, replay_until};
 pub use observe::{Observer, Origin, ReplayEvent};
-pub use options::{OnReject, ReplayOptions};
+pub use options::{After, OnReject, Rate, ReplayOptions, Rewrite, Selection};
 pub use report::{Line, Report, Totals};
+pub use target::{PbfsId, Subject, Target};

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::path::Path;
+use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -25,6 +26,15 @@ pub enum Origin<'a> {
 pub enum ReplayEvent<'a> {
     /// What there is to do.
     Found(&'a Catalog),
+    /// A session's or a file's records are being read.
+    Started {
+        /// Whose.
+        origin: Origin<'a>,
+        /// The asset's name, where known.
+        asset: Option<&'a str>,
+        /// Bytes of the files that are to be read.
+        bytes: u64,
+    },
     /// The Sift requests of a session were fulfilled.
     Registered {
         /// The session.
@@ -71,7 +81,7 @@ pub enum ReplayEvent<'a> {
         /// What.
         mark: &'a Mark,
     },
-    /// The destination has acknowledged a window.
+    /// The destination has acknowledged a window, and that is durably noted.
     Acknowledged {
         /// Whose records.
         origin: Origin<'a>,
@@ -79,7 +89,54 @@ pub enum ReplayEvent<'a> {
         records: u64,
         /// Bytes sent for them.
         bytes: u64,
+        /// Bytes of the files that they were read from.
+        read: u64,
     },
+    /// Records needn't be sent: an earlier replay has delivered or dead-lettered them, or they aren't selected.
+    Passed {
+        /// Whose records.
+        origin: Origin<'a>,
+        /// How many.
+        records: u64,
+        /// Bytes of the files that they stand in.
+        read: u64,
+    },
+    /// Something failed that may well succeed later: it is tried again after a pause.
+    Retrying {
+        /// Whose records; `None` for the connection itself.
+        origin: Option<Origin<'a>>,
+        /// What failed, and how.
+        error: &'a str,
+        /// The first attempt that failed was 1.
+        attempt: u32,
+        /// The pause.
+        pause: Duration,
+    },
+    /// The destination refuses records for good. They are kept as dead letters.
+    DeadLettered {
+        /// Whose records.
+        origin: Origin<'a>,
+        /// How many.
+        records: u64,
+        /// What the destination said.
+        reason: &'a str,
+    },
+    /// A file was archived or deleted.
+    Retired {
+        /// Where it was.
+        path: &'a Path,
+        /// Where it is now; `None` if it was deleted.
+        archived: Option<&'a Path>,
+    },
+    /// A file that was to be archived or deleted was kept.
+    Kept {
+        /// The file.
+        path: &'a Path,
+        /// Why.
+        reason: &'a str,
+    },
+    /// Everything there is was delivered; new files are waited for.
+    Waiting,
     /// Records weren't delivered, and won't be in this run.
     Refused {
         /// Whose records.

@@ -1,15 +1,82 @@
 //! How a replay behaves.
 
+use std::num::NonZeroU64;
+use std::path::PathBuf;
 use std::time::Duration;
+
+use uuid::Uuid;
 
 /// What to do with records that the destination refuses for good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnReject {
-    /// Stop the session (or file) that they are in, and report what wasn't delivered.
+    /// Find out which they are, keep them as dead letters with the reason, and go on.
     #[default]
+    DeadLetter,
+    /// Find out which they are, report them, and go on; the next replay tries them again.
+    Skip,
+    /// Stop the session (or file) that they are in, and report what wasn't delivered.
     Stop,
     /// Let the destination take the rest: what doesn't fit goes to its own error queue, unseen from here.
     Accept,
+}
+
+/// What happens to a file when all of its records are acknowledged or dead-lettered.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum After {
+    /// Nothing.
+    #[default]
+    Keep,
+    /// It is moved below this directory, its path below the one that was searched kept.
+    Archive(PathBuf),
+    /// It is deleted.
+    Delete,
+}
+
+/// Which records are replayed: those that meet all that is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Selection {
+    /// Not before this time, in ns since the Unix epoch. Records without a time are in no range.
+    pub from_ns: Option<i64>,
+    /// Before this time.
+    pub to_ns: Option<i64>,
+    /// Of one of these flows; of all if empty.
+    pub flows: Vec<String>,
+    /// Of one of these assets (as recorded); of all if empty.
+    pub assets: Vec<String>,
+    /// Of one of these sessions; of all if empty.
+    pub sessions: Vec<Uuid>,
+}
+
+impl Selection {
+    /// Whether each record has to be looked at.
+    pub fn looks_into_records(&self) -> bool {
+        self.from_ns.is_some() || self.to_ns.is_some() || !self.flows.is_empty()
+    }
+
+    /// Whether everything is selected.
+    pub fn is_all(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// As what records are delivered.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Rewrite {
+    /// As another asset's.
+    pub asset: Option<String>,
+    /// In the run of this name, which is found or created.
+    pub run: Option<String>,
+    /// Times moved by so many ns.
+    pub shift_ns: i64,
+}
+
+/// How fast at most, over all lanes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rate {
+    /// Bytes a second.
+    Bytes(NonZeroU64),
+    /// Records a second.
+    Records(NonZeroU64),
 }
 
 /// How a replay behaves.
@@ -17,14 +84,46 @@ pub enum OnReject {
 pub struct ReplayOptions {
     /// Bytes after which a window is closed and acknowledged. Default: 4 MiB.
     pub window_bytes: usize,
+    /// Windows in flight on each lane. Default: 2. Windows of all lanes, and two more, are in memory.
+    pub windows_per_lane: usize,
     /// Time after a window's end in which its acknowledgement must come. Default: 30 s.
     pub acknowledgement_timeout: Duration,
-    /// What to do with records that the destination refuses. Default: stop.
+    /// What to do with records that the destination refuses. Default: dead-letter them.
     pub on_reject: OnReject,
+    /// Time without any progress after which the replay is given up; `None`: never. Default: 15 min.
+    pub give_up_after: Option<Duration>,
+    /// The first pause before something that failed is tried again is random, below this. Default: 200 ms. Each further
+    /// one is drawn from twice the range.
+    pub first_pause: Duration,
+    /// The longest range of pauses, and the longest that a server is believed when it asks for one. Default: 30 s.
+    pub longest_pause: Duration,
+    /// Time that windows in flight have to be acknowledged when the replay is interrupted. Default: 10 s.
+    pub grace: Duration,
+    /// Which records. Default: all.
+    pub selection: Selection,
+    /// As what. Default: as they are.
+    pub rewrite: Rewrite,
+    /// How fast. Default: as fast as it goes.
+    pub rate: Option<Rate>,
+    /// What happens to files that are wholly delivered. Default: nothing.
+    pub after: After,
 }
 
 impl Default for ReplayOptions {
     fn default() -> Self {
-        Self { window_bytes: 4 << 20, acknowledgement_timeout: Duration::from_secs(30), on_reject: OnReject::default() }
+        Self {
+            window_bytes: 4 << 20,
+            windows_per_lane: 2,
+            acknowledgement_timeout: Duration::from_secs(30),
+            on_reject: OnReject::default(),
+            give_up_after: Some(Duration::from_secs(15 * 60)),
+            first_pause: Duration::from_millis(200),
+            longest_pause: Duration::from_secs(30),
+            grace: Duration::from_secs(10),
+            selection: Selection::default(),
+            rewrite: Rewrite::default(),
+            rate: None,
+            after: After::default(),
+        }
     }
 }

@@ -1,9 +1,9 @@
-//! The one seam through which files are written: append, sync, rename, sync a directory. The recorder knows no other
-//! way to a disk, so that tests can put a failing or crashing one in its place.
+//! The one seam through which files are written: append, sync, rename, remove, sync a directory. The recorder and the
+//! replayer's checkpoints know no other way to a disk, so that tests can put a failing or crashing one in its place.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::path::Path;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
 
 /// A place where segments are written.
 pub trait Storage: Send + Sync + 'static {
@@ -30,6 +30,24 @@ pub trait Storage: Send + Sync + 'static {
     /// # Errors
     /// The operating system's.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// The files directly in a directory, in the order of their names; none if it doesn't exist.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>>;
+
+    /// All bytes of a file.
+    ///
+    /// # Errors
+    /// The operating system's; [`io::ErrorKind::FileTooLarge`] if there are more than `limit`.
+    fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>>;
+
+    /// Removes a file; durable only after [`sync_dir`](Self::sync_dir).
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn remove(&self, path: &Path) -> io::Result<()>;
 }
 
 /// A file that is appended to. After an error it must not be used any more.
@@ -90,6 +108,33 @@ impl Storage for Disk {
     #[cfg(not(unix))]
     fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
         Ok(())
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
+        let entries = match fs::read_dir(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut files = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                files.push(entry.path());
+            }
+        }
+        files.sort();
+        Ok(files)
+    }
+
+    fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        // Grows with what is there.
+        File::open(path)?.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > limit { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
     }
 }
 

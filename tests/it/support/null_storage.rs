@@ -1,7 +1,7 @@
 //! A storage that costs nothing; the benchmarks use it too.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sift_replay::segment::{Storage, StorageFile};
 
@@ -22,6 +22,18 @@ impl Storage for NullStorage {
     }
 
     fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn list(&self, _dir: &Path) -> io::Result<Vec<PathBuf>> {
+        Ok(Vec::new())
+    }
+
+    fn read(&self, _path: &Path, _limit: u64) -> io::Result<Vec<u8>> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    fn remove(&self, _path: &Path) -> io::Result<()> {
         Ok(())
     }
 }

@@ -16,6 +16,7 @@ pub(crate) enum Op {
     Sync,
     Rename,
     SyncDir,
+    Remove,
 }
 
 /// How an operation goes wrong.
@@ -262,6 +263,24 @@ impl Storage for FaultyStorage {
             let now = disk.names.iter().filter(|(path, _)| inside(path)).map(|(path, &file)| (path.clone(), file));
             disk.durable_names.extend(now.collect::<Vec<_>>());
             Ok(())
+        })
+    }
+
+    // Reading isn't counted: it changes nothing.
+    fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
+        Ok(self.disk().names.keys().filter(|path| path.parent() == Some(dir)).cloned().collect())
+    }
+
+    fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+        let disk = self.disk();
+        let file = *disk.names.get(path).ok_or(io::ErrorKind::NotFound)?;
+        let bytes = &disk.files[file].bytes;
+        if bytes.len() as u64 > limit { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes.clone()) }
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.operate(Op::Remove, None, |disk, _| {
+            disk.names.remove(path).map(|_| ()).ok_or(io::ErrorKind::NotFound.into())
         })
     }
 }
