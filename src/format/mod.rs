@@ -31,7 +31,7 @@ pub(crate) use payload::check_raw_len;
 pub use payload::{Compression, PayloadDecoder, PayloadEncoder};
 pub use pbfs::{PBFS_HEADER_BYTES, PbfsChunk, PbfsScanner, PbfsStep};
 pub(crate) use record::field;
-pub use record::{RecordInfo, Records, Suffix, put_record};
+pub use record::{RecordInfo, Records, Suffix, put_record, put_timestamp};
 pub use scan::{Damage, Scanner, Step, Torn};
 pub use seal::{SealBuilder, TRAILER_BYTES, Tally, decode_trailer, encode_trailer};
 pub use wire::{Field, Fields, WireValue, put_bytes_field, put_varint, put_varint_field, varint_len};

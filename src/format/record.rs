@@ -149,6 +149,12 @@ impl Suffix {
         suffix
     }
 
+    /// Attaches requests to this run that carry ids of their own, too.
+    pub fn with_run_for_all(mut self, run_id: &str) -> Self {
+        put_bytes_field(&mut self.own_ids, field::RUN_ID, run_id.as_bytes());
+        self
+    }
+
     /// For a request without ids.
     #[inline]
     pub fn for_bare(&self) -> &[u8] {
@@ -163,6 +169,22 @@ impl Suffix {
         let info = RecordInfo::parse(request)?;
         Ok(if info.has_config_id { &self.own_ids } else { &self.bare })
     }
+
+    /// For a request that carries ids of its own.
+    #[inline]
+    pub fn for_own_ids(&self) -> &[u8] {
+        &self.own_ids
+    }
+}
+
+/// Appends a timestamp, which replaces the one that the request has: both parts are written, also when they are zero,
+/// because protobuf merges them one by one ([F-36]). `ns` since the Unix epoch.
+pub fn put_timestamp(request: &mut Vec<u8>, ns: i64) {
+    let (seconds, nanos) = (ns.div_euclid(NS as i64), ns.rem_euclid(NS as i64));
+    let mut stamp = Vec::with_capacity(18);
+    put_varint_field(&mut stamp, 1, seconds as u64);
+    put_varint_field(&mut stamp, 2, nanos as u64);
+    put_bytes_field(request, field::TIMESTAMP, &stamp);
 }
 
 /// Appends one record ([F-20]).
@@ -239,5 +261,17 @@ mod tests {
         let info = RecordInfo::parse(&sent).unwrap();
         assert!(info.has_config_id && info.has_run_id);
         assert_eq!(Suffix::without_ids(false), Suffix::default());
+        let forced = Suffix::new("config", Some("run"), true).with_run_for_all("run");
+        assert_eq!(forced.for_bare(), suffix.for_bare());
+        assert_eq!(forced.for_request(&own).unwrap(), [&[0x30, 1, 0x2a, 3][..], b"run"].concat());
+    }
+
+    #[test]
+    fn an_appended_timestamp_replaces_the_one_before() {
+        for ns in [0, 1, -1, 1_700_000_000_000_000_000, i64::MIN, i64::MAX] {
+            let mut shifted = request(1_700_000_000, 5);
+            put_timestamp(&mut shifted, ns);
+            assert_eq!(RecordInfo::parse(&shifted).unwrap().timestamp, Some(ns));
+        }
     }
 }

@@ -1,11 +1,17 @@
 //! Replaying: from files to acknowledged windows.
 
 mod engine;
+mod lane;
 mod observe;
 mod options;
+mod outgoing;
 mod plan;
+mod rate;
 mod read;
+mod refusal;
 mod report;
+mod retry;
+mod slots;
 mod target;
 mod window;
 

@@ -1,10 +1,14 @@
 //! Windows: records made ready to be sent, as buffers of gRPC messages. A record is copied once, from the file into the
-//! buffer, with the ids behind it; it is never decoded.
+//! buffer, with what is appended behind it; it is never decoded.
+
+use std::ops::Range;
 
 use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
 
-use crate::format::Suffix;
-use crate::sift::message_prefix;
+use super::outgoing::{Ids, Outgoing};
+use super::slots::Slots;
+use crate::sift::{MESSAGE_PREFIX_BYTES, message_prefix};
 
 /// A contiguous run of records that is sent on one gRPC client-stream and acknowledged as one.
 #[derive(Debug, Default)]
@@ -15,12 +19,39 @@ pub(super) struct Window {
     pub(super) records: u64,
     /// Bytes of all buffers.
     pub(super) bytes: u64,
+    /// Which records of the session; or which messages of the file, counted over its sound chunks. In order.
+    pub(super) seqs: Vec<Range<u64>>,
+    /// Bytes of the files that the records were read from.
+    pub(super) read: u64,
+    /// Records among them that an earlier pass of this process has met already.
+    pub(super) again: u64,
+    /// For a PBFS file: how far it is done when this window and all before it are.
+    pub(super) reached: Option<Reached>,
+    /// Its place among the windows that may be in memory.
+    _slot: Option<OwnedSemaphorePermit>,
+}
+
+/// How far into a PBFS file a window reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Reached {
+    /// Bytes from the file's start.
+    pub(super) end: u64,
+    /// Their SHA-256.
+    pub(super) hash: [u8; 32],
+    /// Messages in them.
+    pub(super) messages: u64,
 }
 
 impl Window {
     /// Whether there is nothing in it.
     pub(super) fn is_empty(&self) -> bool {
         self.records == 0
+    }
+
+    /// Its messages with their prefixes, each with its seq, in order.
+    pub(super) fn messages(&self) -> impl Iterator<Item = (u64, Bytes)> {
+        let seqs = self.seqs.iter().cloned().flatten();
+        seqs.zip(self.buffers.iter().flat_map(|buffer| Messages(buffer.clone())))
     }
 
     fn push(&mut self, buffer: Vec<u8>, records: u64) {
@@ -30,6 +61,28 @@ impl Window {
             self.buffers.push(buffer.into());
         }
     }
+
+    fn extend_seqs(&mut self, seqs: Range<u64>) {
+        match self.seqs.last_mut() {
+            _ if seqs.is_empty() => {}
+            Some(last) if last.end == seqs.start => last.end = seqs.end,
+            _ => self.seqs.push(seqs),
+        }
+    }
+}
+
+/// The messages of a buffer, with their prefixes. Nothing is copied.
+struct Messages(Bytes);
+
+impl Iterator for Messages {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        let (_, length) = self.0.first_chunk::<MESSAGE_PREFIX_BYTES>()?.split_first()?;
+        let length = u32::from_be_bytes(length.try_into().ok()?) as usize;
+        // The buffer was made here, of whole messages.
+        Some(self.0.split_to((MESSAGE_PREFIX_BYTES + length).min(self.0.len())))
+    }
 }
 
 /// Bytes after which a buffer is full. Small frames and chunks share one: what HTTP/2 costs, it costs per buffer.
@@ -38,56 +91,78 @@ const BUFFER_BYTES: usize = 128 << 10;
 /// Room that a buffer has beyond that, so that the record that fills it rarely makes it grow.
 const SLACK_BYTES: usize = 4 << 10;
 
-/// Fills windows.
+/// Fills windows. Blocking: a window is begun only when there is a slot for it.
 #[derive(Debug)]
 pub(super) struct WindowBuilder {
-    suffix: Suffix,
+    outgoing: Outgoing,
     window_bytes: usize,
     buffer_bytes: usize,
+    slots: Slots,
     window: Window,
     /// What comes next in the window.
     buffer: Vec<u8>,
     buffered: u64,
+    /// Bytes read since the last window was closed.
+    read: u64,
 }
 
 impl WindowBuilder {
-    pub(super) fn new(suffix: Suffix, window_bytes: usize) -> Self {
+    pub(super) fn new(outgoing: Outgoing, window_bytes: usize, slots: Slots) -> Self {
         let buffer_bytes = window_bytes.clamp(1, BUFFER_BYTES);
-        Self { suffix, window_bytes, buffer_bytes, window: Window::default(), buffer: Vec::new(), buffered: 0 }
+        Self {
+            outgoing,
+            window_bytes,
+            buffer_bytes,
+            slots,
+            window: Window::default(),
+            buffer: Vec::new(),
+            buffered: 0,
+            read: 0,
+        }
     }
 
-    /// Adds records that are protobuf messages, none of which carries ids of its own if `bare`. Hands each window that
-    /// is full to `full`: none is larger than `window_bytes` and one record, whatever a frame decompresses to.
+    /// Notes that so many bytes of a file were read for what comes next.
+    pub(super) fn has_read(&mut self, bytes: u64) {
+        self.read += bytes;
+    }
+
+    /// Adds records that are protobuf messages; the first has the seq `first_seq`. Hands each window that is full to
+    /// `full`: none is larger than `window_bytes` and one record, whatever a frame decompresses to.
     ///
     /// # Errors
-    /// What `full` returns.
-    pub(super) fn add<'a, E>(
+    /// What `full` returns; [`Closed`](super::slots::Closed) if no more windows are wanted.
+    pub(super) fn add<'a, E: From<super::slots::Closed>>(
         &mut self,
+        first_seq: u64,
         records: impl Iterator<Item = &'a [u8]>,
-        bare: bool,
+        ids: Ids,
         mut full: impl FnMut(Window) -> Result<(), E>,
     ) -> Result<(), E> {
+        let (mut from, mut seq) = (first_seq, first_seq);
         for record in records {
-            // What is no message has no ids either; the destination will say what it thinks of it.
-            let suffix = match bare {
-                true => self.suffix.for_bare(),
-                false => self.suffix.for_request(record).unwrap_or(self.suffix.for_bare()),
-            };
+            let tail = self.outgoing.tail(record, ids);
             if self.buffer.capacity() == 0 {
+                if self.window._slot.is_none() {
+                    self.window._slot = self.slots.take()?;
+                }
                 self.buffer.reserve(self.buffer_bytes + SLACK_BYTES);
             }
             // A record is bounded by a frame, which is far below 4 GiB.
-            self.buffer.extend_from_slice(&message_prefix((record.len() + suffix.len()) as u32));
+            self.buffer.extend_from_slice(&message_prefix((record.len() + tail.len()) as u32));
             self.buffer.extend_from_slice(record);
-            self.buffer.extend_from_slice(suffix);
+            self.buffer.extend_from_slice(&tail);
             self.buffered += 1;
+            seq += 1;
             let window_bytes = self.window.bytes.saturating_add(self.buffer.len() as u64);
             if window_bytes >= self.window_bytes as u64 {
+                self.window.extend_seqs(from..seq);
+                from = seq;
                 full(self.take())?;
             } else if self.buffer.len() >= self.buffer_bytes {
                 self.close_buffer();
             }
         }
+        self.window.extend_seqs(from..seq);
         Ok(())
     }
 
@@ -98,35 +173,55 @@ impl WindowBuilder {
     /// What was added so far.
     pub(super) fn take(&mut self) -> Window {
         self.close_buffer();
-        std::mem::take(&mut self.window)
+        let mut window = std::mem::take(&mut self.window);
+        window.read = std::mem::take(&mut self.read);
+        window
+    }
+
+    /// Whether nothing was added since the last window.
+    pub(super) fn is_empty(&self) -> bool {
+        self.window.is_empty() && self.buffered == 0
+    }
+
+    /// Bytes that were read and belong to no window.
+    pub(super) fn take_read(&mut self) -> u64 {
+        if self.is_empty() { std::mem::take(&mut self.read) } else { 0 }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::Suffix;
+    use crate::replay::slots::Closed;
 
     const SUFFIX: [u8; 3] = [0x0a, 1, b'c'];
 
-    fn add(builder: &mut WindowBuilder, records: &[&[u8]], bare: bool) -> Vec<Window> {
+    fn builder(window_bytes: usize) -> WindowBuilder {
+        let outgoing = Outgoing::new(Suffix::new("c", None, false), 0);
+        WindowBuilder::new(outgoing, window_bytes, Slots::unlimited())
+    }
+
+    fn add(builder: &mut WindowBuilder, first_seq: u64, records: &[&[u8]], ids: Ids) -> Vec<Window> {
         let mut windows = Vec::new();
-        let full = |window| -> Result<(), ()> {
+        let full = |window| -> Result<(), Closed> {
             windows.push(window);
             Ok(())
         };
-        builder.add(records.iter().copied(), bare, full).unwrap();
+        builder.add(first_seq, records.iter().copied(), ids, full).unwrap();
         windows
     }
 
     #[test]
     fn a_window_is_whole_messages_with_the_ids_behind_each() {
-        let mut builder = WindowBuilder::new(Suffix::new("c", None, false), 43);
-        assert!(add(&mut builder, &[&[0x12, 1, b'a'], &[]], true).is_empty());
+        let mut builder = builder(43);
+        assert!(add(&mut builder, 7, &[&[0x12, 1, b'a'], &[]], Ids::None).is_empty());
         let own: &[u8] = &[0x0a, 1, b'x'];
-        assert!(add(&mut builder, &[own], false).is_empty(), "not full yet");
-        let windows = add(&mut builder, &[own; 2], false);
+        assert!(add(&mut builder, 9, &[own], Ids::Unknown).is_empty(), "not full yet");
+        let windows = add(&mut builder, 20, &[own; 2], Ids::Unknown);
         let [window] = &windows[..] else { panic!("{windows:?}") };
         assert_eq!(window.records, 5);
+        assert_eq!(window.seqs, [7..10, 20..22]);
         let messages: [&[u8]; 9] = [
             &[0, 0, 0, 0, 6, 0x12, 1, b'a'],
             &SUFFIX,
@@ -140,30 +235,38 @@ mod tests {
         ];
         assert_eq!(window.buffers.concat(), [&messages.concat()[..], own].concat());
         assert_eq!(window.bytes, window.buffers.iter().map(|buffer| buffer.len() as u64).sum::<u64>());
+        let parts: Vec<_> = window.messages().map(|(seq, message)| (seq, message.len())).collect();
+        assert_eq!(parts, [(7, 11), (8, 8), (9, 8), (20, 8), (21, 8)]);
         assert!(builder.take().is_empty());
     }
 
     #[test]
     fn small_frames_share_a_buffer() {
-        let mut builder = WindowBuilder::new(Suffix::new("c", None, false), 4 << 20);
-        for _ in 0..10_000 {
-            assert!(add(&mut builder, &[&[0x12, 1, b'a'], &[]], true).is_empty());
+        let mut builder = builder(4 << 20);
+        for i in 0..10_000 {
+            assert!(add(&mut builder, 2 * i, &[&[0x12, 1, b'a'], &[]], Ids::None).is_empty());
         }
         let window = builder.take();
         assert_eq!((window.records, window.bytes), (20_000, 190_000));
         assert_eq!(window.buffers.len(), 2);
+        assert_eq!(window.seqs.len(), 1);
+        assert_eq!(window.messages().count(), 20_000);
     }
 
     #[test]
     fn a_frame_of_countless_empty_records_makes_many_windows_not_a_large_one() {
         let records = vec![&[][..]; 100_000];
-        let mut builder = WindowBuilder::new(Suffix::new("c", None, false), 1000);
-        let mut windows = add(&mut builder, &records, true);
+        let mut builder = builder(1000);
+        let mut windows = add(&mut builder, 0, &records, Ids::None);
         windows.push(builder.take());
         assert_eq!(windows.iter().map(|window| window.records).sum::<u64>(), 100_000);
+        let mut next = 0;
         for window in &windows {
             assert!(window.bytes < 1000 + 8, "{}", window.bytes);
             assert!(window.buffers.iter().map(|buffer| buffer.len()).sum::<usize>() as u64 == window.bytes);
+            let [seqs] = &window.seqs[..] else { panic!("{:?}", window.seqs) };
+            assert_eq!((seqs.start, seqs.end - seqs.start), (next, window.records));
+            next = seqs.end;
         }
     }
 }

@@ -1,0 +1,109 @@
+//! What is done to a record on its way out: ids and directives are appended, and perhaps another time.
+
+use std::borrow::Cow;
+
+use crate::format::{Fields, RecordInfo, Suffix, field, put_timestamp};
+
+/// Which ids a record has of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ids {
+    /// None ([F-21], BARE).
+    None,
+    /// It has them.
+    Own,
+    /// It must be looked at.
+    Unknown,
+}
+
+/// What is appended to each record.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Outgoing {
+    suffix: Suffix,
+    /// Times are moved by so many ns.
+    shift_ns: i64,
+}
+
+impl Outgoing {
+    pub(super) fn new(suffix: Suffix, shift_ns: i64) -> Self {
+        Self { suffix, shift_ns }
+    }
+
+    /// What goes behind this record.
+    #[inline]
+    pub(super) fn tail(&self, record: &[u8], ids: Ids) -> Cow<'_, [u8]> {
+        let suffix = match ids {
+            Ids::None => self.suffix.for_bare(),
+            Ids::Own => self.suffix.for_own_ids(),
+            // What is no message has no ids either; the destination will say what it thinks of it.
+            Ids::Unknown => self.suffix.for_request(record).unwrap_or(self.suffix.for_bare()),
+        };
+        if self.shift_ns == 0 { Cow::Borrowed(suffix) } else { self.shifted(record, suffix) }
+    }
+
+    /// [F-36].
+    fn shifted<'a>(&self, record: &[u8], suffix: &'a [u8]) -> Cow<'a, [u8]> {
+        let Some(ns) = RecordInfo::parse(record).ok().and_then(|info| info.timestamp) else {
+            return Cow::Borrowed(suffix);
+        };
+        let mut tail = Vec::with_capacity(suffix.len() + 24);
+        put_timestamp(&mut tail, ns.saturating_add(self.shift_ns));
+        tail.extend_from_slice(suffix);
+        Cow::Owned(tail)
+    }
+
+    /// The record as it was read, of the message that was made of it.
+    pub(super) fn original<'a>(&self, message: &'a [u8]) -> &'a [u8] {
+        let without_suffix = message
+            .strip_suffix(self.suffix.for_bare())
+            .or_else(|| message.strip_suffix(self.suffix.for_own_ids()))
+            .unwrap_or(message);
+        if self.shift_ns == 0 {
+            return without_suffix;
+        }
+        // A record that has a time got another one, last of all.
+        match Fields::new(without_suffix).filter_map(Result::ok).last() {
+            Some(last) if last.number == field::TIMESTAMP => without_suffix.get(..last.start).unwrap_or(without_suffix),
+            _ => without_suffix,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::put_bytes_field;
+
+    fn records() -> [(Vec<u8>, Ids); 4] {
+        let mut timed = vec![0x12, 1, b'a'];
+        put_timestamp(&mut timed, 5_000_000_007);
+        let mut own = timed.clone();
+        put_bytes_field(&mut own, field::INGESTION_CONFIG_ID, b"theirs");
+        [(timed, Ids::None), (own.clone(), Ids::Unknown), (own, Ids::Own), (vec![0x12, 1, b'b'], Ids::None)]
+    }
+
+    #[test]
+    fn the_original_is_found_again() {
+        for shift_ns in [0, 1, -3_600_000_000_000] {
+            let suffix = Suffix::new("config", Some("run"), true).with_run_for_all("other");
+            let outgoing = Outgoing::new(suffix, shift_ns);
+            for (record, ids) in records() {
+                let message = [&record[..], &outgoing.tail(&record, ids)].concat();
+                assert!(message.len() > record.len());
+                assert_eq!(outgoing.original(&message), record, "{shift_ns} {ids:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn times_are_moved_and_stay_within_their_bounds() {
+        let time = |record: &[u8], shift_ns| {
+            let outgoing = Outgoing::new(Suffix::default(), shift_ns);
+            let message = [record, &outgoing.tail(record, Ids::None)].concat();
+            RecordInfo::parse(&message).unwrap().timestamp
+        };
+        let [(timed, _), _, _, (timeless, _)] = records();
+        assert_eq!(time(&timed, -6_000_000_000), Some(-999_999_993));
+        assert_eq!(time(&timed, i64::MAX), Some(i64::MAX));
+        assert_eq!(time(&timeless, 7), None);
+    }
+}

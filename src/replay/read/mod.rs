@@ -1,0 +1,147 @@
+//! Reading a job's files in order and filling windows: blocking, on a thread of its own.
+
+mod pbfs;
+mod select;
+mod session;
+
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+use std::path::PathBuf;
+
+pub(super) use pbfs::pbfs_id;
+pub(super) use select::Selector;
+
+use super::checkpoint::{Done, PbfsMark};
+use super::outgoing::Outgoing;
+use super::plan::Job;
+use super::slots::{Closed, Slots};
+use super::window::{Window, WindowBuilder};
+use crate::catalog::{Fingerprint, SeqSet};
+use crate::format::{AddedFlows, Damage, MarkMessage, Torn};
+use crate::segment::{SegmentError, Skipped};
+
+/// What reading yields, in order.
+#[derive(Debug)]
+pub(super) enum Item {
+    /// What was found before in this file counts no more: it is read from its beginning.
+    Anew(PathBuf),
+    /// To be sent and acknowledged.
+    Window(Window),
+    /// Records that needn't be sent.
+    Passed(Passed),
+    /// To be registered before what follows is sent.
+    Flows(AddedFlows),
+    Damage(PathBuf, Damage),
+    Torn(PathBuf, Torn),
+    /// A frame of a later version, and how many of its records weren't met before.
+    Skipped(PathBuf, Skipped, u64),
+    Mark(MarkMessage),
+    /// The file can't be read on.
+    Failed(PathBuf, SegmentError),
+    /// The session is read: what of it is nowhere.
+    Missing(Vec<Range<u64>>),
+}
+
+/// Records that needn't be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Passed {
+    /// Acknowledged before.
+    pub(super) acknowledged: u64,
+    /// Dead-lettered before.
+    pub(super) dead_lettered: u64,
+    /// Not asked for.
+    pub(super) not_selected: u64,
+    /// Bytes of the files that they stand in.
+    pub(super) read: u64,
+}
+
+impl Passed {
+    /// How many.
+    pub(super) fn records(&self) -> u64 {
+        self.acknowledged + self.dead_lettered + self.not_selected
+    }
+}
+
+/// The other side doesn't listen any more.
+#[derive(Debug)]
+pub(super) struct Gone;
+
+impl From<Closed> for Gone {
+    fn from(_: Closed) -> Self {
+        Self
+    }
+}
+
+/// Where items go.
+pub(super) trait Sink {
+    fn send(&mut self, item: Item) -> Result<(), Gone>;
+}
+
+impl<F: FnMut(Item) -> Result<(), Gone>> Sink for F {
+    fn send(&mut self, item: Item) -> Result<(), Gone> {
+        self(item)
+    }
+}
+
+/// What is to be read, and how.
+#[derive(Debug)]
+pub(super) struct Reading {
+    pub(super) job: Job,
+    pub(super) outgoing: Outgoing,
+    pub(super) window_bytes: usize,
+    pub(super) slots: Slots,
+    pub(super) selector: Selector,
+    /// What of a session is delivered.
+    pub(super) done: Done,
+    /// What of a PBFS file is delivered.
+    pub(super) marks: Vec<PbfsMark>,
+}
+
+/// What reading a job has learnt so far. When its files have grown, reading goes on from here.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    /// Seqs that were read, each of which is sent once.
+    read: SeqSet,
+    /// Seqs whose absence is explained: dropped on board, or in frames of a later version.
+    explained: SeqSet,
+    /// The seq behind the last one that the session is known to have had.
+    end: u64,
+    /// Marks that were told of: copies, and segments written again after an I/O error, repeat them.
+    marks: HashSet<Vec<u8>>,
+    /// Segments of which a whole, sealed copy was read.
+    complete: HashSet<u32>,
+    files: HashMap<PathBuf, FileMemory>,
+}
+
+/// What is known of a file that was read.
+#[derive(Debug)]
+struct FileMemory {
+    /// As it was when reading began.
+    fingerprint: Fingerprint,
+    /// How far it was read without anything unusual but an unfinished end, in bytes.
+    sound: u64,
+    /// Whether it was read to its end, and all of it was sound.
+    whole: bool,
+}
+
+impl Memory {
+    /// Whether the file was read to its end in this process, all of it was sound, and it was this one.
+    pub(super) fn has_read_whole(&self, path: &std::path::Path, fingerprint: &Fingerprint) -> bool {
+        self.files.get(path).is_some_and(|file| file.whole && file.fingerprint == *fingerprint)
+    }
+}
+
+/// Reads what of a job wasn't read before.
+pub(super) fn read_job(reading: Reading, memory: &mut Memory, sink: &mut dyn Sink) -> Result<(), Gone> {
+    let Reading { job, outgoing, window_bytes, slots, selector, done, marks } = reading;
+    let windows = WindowBuilder::new(outgoing, window_bytes, slots);
+    match &job {
+        Job::Session(session) => session::SessionRead::new(windows, &selector, &done, memory, sink).session(session),
+        Job::Pbfs(file) => pbfs::read(file, &marks, windows, &selector, memory, sink),
+    }
+}
+
+fn send_rest(windows: &mut WindowBuilder, sink: &mut dyn Sink) -> Result<(), Gone> {
+    let window = windows.take();
+    if window.is_empty() { Ok(()) } else { sink.send(Item::Window(window)) }
+}

@@ -1,0 +1,269 @@
+//! Reading a PBFS file. It is known again by its first chunk, and by a running hash of what was delivered of it ([P-4]).
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use super::{FileMemory, Gone, Item, Memory, Passed, Selector, Sink};
+use crate::catalog::PbfsFile;
+use crate::format::{PBFS_HEADER_BYTES, PbfsChunk, RecordInfo};
+use crate::replay::checkpoint::PbfsMark;
+use crate::replay::outgoing::Ids;
+use crate::replay::target::PbfsId;
+use crate::replay::window::{Reached, Window, WindowBuilder};
+use crate::segment::{PbfsEvent, PbfsReader, SegmentError};
+
+/// Bytes hashed at a time.
+const HASH_BYTES: usize = 256 << 10;
+
+/// Which file it is, by its first sound chunk; `None` if it has none.
+///
+/// # Errors
+/// [`SegmentError::Io`].
+pub(in crate::replay) fn pbfs_id(path: &Path) -> Result<Option<PbfsId>, SegmentError> {
+    let mut reader = PbfsReader::open(path)?;
+    while let Some(event) = reader.next_event()? {
+        if let PbfsEvent::Chunk(chunk) = event {
+            // The checksum is of the rest of the header and the messages, in this order ([P-1]).
+            let len = (chunk.payload.len() as u64).to_le_bytes();
+            let mut crc = crc32fast::Hasher::new();
+            crc.update(&len);
+            crc.update(chunk.payload);
+            let mut hash = Sha256::new();
+            hash.update(crc.finalize().to_le_bytes());
+            hash.update(len);
+            hash.update(chunk.payload);
+            return Ok(Some(PbfsId(hash.finalize().into())));
+        }
+    }
+    Ok(None)
+}
+
+/// The SHA-256 of a file's first bytes, further and further.
+struct PrefixHash {
+    file: File,
+    hash: Sha256,
+    at: u64,
+    buffer: Vec<u8>,
+}
+
+impl PrefixHash {
+    fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self { file: File::open(path)?, hash: Sha256::new(), at: 0, buffer: vec![0; HASH_BYTES] })
+    }
+
+    /// Of the first `end` bytes; `None` if the file has fewer. `end` never goes back.
+    fn up_to(&mut self, end: u64) -> io::Result<Option<[u8; 32]>> {
+        while self.at < end {
+            let wanted = usize::try_from(end - self.at).unwrap_or(usize::MAX).min(self.buffer.len());
+            let Some(buffer) = self.buffer.get_mut(..wanted) else { break };
+            let read = self.file.read(buffer)?;
+            if read == 0 {
+                return Ok(None);
+            }
+            self.hash.update(self.buffer.get(..read).unwrap_or_default());
+            self.at += read as u64;
+        }
+        Ok(Some(self.hash.clone().finalize().into()))
+    }
+
+    /// The furthest of `marks` (in the order of their ends) that holds for this file.
+    fn furthest(&mut self, marks: &[PbfsMark]) -> io::Result<Option<PbfsMark>> {
+        let mut furthest = None;
+        for mark in marks {
+            match self.up_to(mark.end)? {
+                Some(hash) if hash == mark.hash => furthest = Some(*mark),
+                Some(_) => {}
+                None => break,
+            }
+        }
+        Ok(furthest)
+    }
+}
+
+/// Reads a file. What was delivered of it is read, too, for damage is worth telling again; it is only not sent.
+pub(super) fn read(
+    file: &PbfsFile,
+    marks: &[PbfsMark],
+    windows: WindowBuilder,
+    selector: &Selector,
+    memory: &mut Memory,
+    sink: &mut dyn Sink,
+) -> Result<(), Gone> {
+    if memory.files.get(&file.path).is_some_and(|known| known.fingerprint == file.fingerprint) {
+        return Ok(());
+    }
+    sink.send(Item::Anew(file.path.clone()))?;
+    let mut reading = PbfsRead {
+        file,
+        windows,
+        selector,
+        sink,
+        known: memory.read.len(),
+        messages: 0,
+        reached: None,
+        delivered: None,
+        pending: None,
+        whole: true,
+        accounted: 0,
+    };
+    let read = reading.run(marks)?;
+    let PbfsRead { messages, whole, sink, .. } = reading;
+    memory.read.insert(0..messages);
+    match read {
+        Ok(()) => {
+            memory.files.insert(file.path.clone(), FileMemory { fingerprint: file.fingerprint, sound: 0, whole });
+            Ok(())
+        }
+        Err(error) => {
+            memory.files.remove(&file.path);
+            sink.send(Item::Failed(file.path.clone(), error))
+        }
+    }
+}
+
+struct PbfsRead<'a> {
+    file: &'a PbfsFile,
+    windows: WindowBuilder,
+    selector: &'a Selector,
+    sink: &'a mut dyn Sink,
+    /// Messages that were met when the file was read before in this process.
+    known: u64,
+    /// Messages of the chunks so far.
+    messages: u64,
+    /// The end of the last chunk that was read, in bytes, and the messages up to there.
+    reached: Option<(u64, u64)>,
+    /// What was delivered before.
+    delivered: Option<PbfsMark>,
+    /// A window that is full. It waits until it is known whether it ends with a chunk.
+    pending: Option<Window>,
+    whole: bool,
+    accounted: u64,
+}
+
+impl PbfsRead<'_> {
+    fn run(&mut self, marks: &[PbfsMark]) -> Result<Result<(), SegmentError>, Gone> {
+        let path = &self.file.path;
+        let furthest = PrefixHash::open(path).and_then(|mut hash| hash.furthest(marks));
+        let mut hash = match furthest.and_then(|furthest| Ok((furthest, PrefixHash::open(path)?))) {
+            Ok((furthest, hash)) => {
+                self.delivered = furthest;
+                hash
+            }
+            Err(error) => return Ok(Err(SegmentError::io("read", path)(error))),
+        };
+        let mut reader = match PbfsReader::open(path) {
+            Ok(reader) => reader,
+            Err(error) => return Ok(Err(error)),
+        };
+        loop {
+            let read = match reader.next_event() {
+                Ok(Some(PbfsEvent::Chunk(chunk))) => self.chunk(&chunk, &mut hash)?,
+                Ok(Some(PbfsEvent::Damage(damage))) => {
+                    self.whole = false;
+                    self.sink.send(Item::Damage(path.clone(), damage))?;
+                    Ok(())
+                }
+                Ok(Some(PbfsEvent::Torn(torn))) => {
+                    self.whole = false;
+                    self.sink.send(Item::Torn(path.clone(), torn))?;
+                    Ok(())
+                }
+                Ok(None) => break,
+                Err(error) => return Ok(Err(error)),
+            };
+            if let Err(error) = read {
+                return Ok(Err(SegmentError::io("read", path)(error)));
+            }
+            self.windows.has_read(reader.position() - self.accounted);
+            self.accounted = reader.position();
+        }
+        let mut rest = self.windows.take();
+        if !rest.is_empty() {
+            if let Err(error) = self.mark(&mut rest, &mut hash) {
+                return Ok(Err(SegmentError::io("read", path)(error)));
+            }
+            self.sink.send(Item::Window(rest))?;
+        }
+        let read = self.windows.take_read();
+        if read > 0 {
+            self.sink.send(Item::Passed(Passed { read, ..Passed::default() }))?;
+        }
+        Ok(Ok(()))
+    }
+
+    fn chunk(&mut self, chunk: &PbfsChunk<'_>, hash: &mut PrefixHash) -> Result<io::Result<()>, Gone> {
+        let first = self.messages;
+        self.messages += u64::from(chunk.count);
+        let end = chunk.offset + (PBFS_HEADER_BYTES + chunk.payload.len()) as u64;
+        if self.delivered.is_some_and(|mark| end <= mark.end) {
+            return self.pass(end).map(Ok);
+        }
+        let mut unwanted = 0;
+        for (number, message) in (first..).zip(chunk.messages()) {
+            let wanted =
+                self.selector.wants_all() || RecordInfo::parse(message).is_ok_and(|info| self.selector.wants(&info));
+            if !wanted {
+                unwanted += u64::from(number >= self.known);
+                continue;
+            }
+            let mut full = None;
+            // Such requests are sent as they are, whatever ids they carry; nothing in them needs to be looked at.
+            self.windows.add(number, std::iter::once(message), Ids::Own, |window| -> Result<(), Gone> {
+                full = Some(window);
+                Ok(())
+            })?;
+            if let Some(window) = full
+                && let Err(error) = self.send(Some(window), hash)?
+            {
+                return Ok(Err(error));
+            }
+        }
+        // The window that waits ends with this chunk, or within it.
+        let whole = self.windows.is_empty();
+        let before = std::mem::replace(&mut self.reached, Some((end, self.messages)));
+        let now = self.reached;
+        self.reached = if whole { now } else { before };
+        if let Err(error) = self.send(None, hash)? {
+            return Ok(Err(error));
+        }
+        self.reached = now;
+        if unwanted > 0 {
+            let read = self.windows.take_read();
+            self.sink.send(Item::Passed(Passed { not_selected: unwanted, read, ..Passed::default() }))?;
+        }
+        Ok(Ok(()))
+    }
+
+    /// Counts a chunk that was delivered before.
+    fn pass(&mut self, end: u64) -> Result<(), Gone> {
+        self.reached = Some((end, self.messages));
+        // All of them are told of at once, with the last one.
+        let Some(mark) = self.delivered.filter(|mark| mark.end == end) else { return Ok(()) };
+        let new = self.messages.saturating_sub(self.known);
+        let dead_lettered = mark.dead_lettered.min(new);
+        let read = self.windows.take_read();
+        self.sink.send(Item::Passed(Passed { acknowledged: new - dead_lettered, dead_lettered, read, not_selected: 0 }))
+    }
+
+    /// Sends the window that has waited. The next one waits until it is known whether it ends with a chunk.
+    fn send(&mut self, next: Option<Window>, hash: &mut PrefixHash) -> Result<io::Result<()>, Gone> {
+        let Some(mut window) = std::mem::replace(&mut self.pending, next) else { return Ok(Ok(())) };
+        if let Err(error) = self.mark(&mut window, hash) {
+            return Ok(Err(error));
+        }
+        self.sink.send(Item::Window(window)).map(Ok)
+    }
+
+    /// Notes in a window how far the file is done with it.
+    fn mark(&mut self, window: &mut Window, hash: &mut PrefixHash) -> io::Result<()> {
+        window.again = window.seqs.iter().map(|seqs| seqs.end.min(self.known).saturating_sub(seqs.start)).sum();
+        if let Some((end, messages)) = self.reached {
+            window.reached = hash.up_to(end)?.map(|hash| Reached { end, hash, messages });
+        }
+        Ok(())
+    }
+}
+

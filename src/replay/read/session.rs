@@ -1,0 +1,366 @@
+//! Reading a session's segments.
+
+use std::collections::HashSet;
+use std::ops::Range;
+use std::path::Path;
+
+use prost::Message;
+
+use super::{FileMemory, Gone, Item, Memory, Passed, Selector, Sink, send_rest};
+use crate::catalog::{SegmentFile, SeqSet, Session};
+use crate::format::{Damage, DamageCause, Mark, MarkMessage, RecordInfo, Torn};
+use crate::replay::checkpoint::Done;
+use crate::replay::outgoing::Ids;
+use crate::replay::window::WindowBuilder;
+use crate::segment::{Batch, Event, SegmentError, SegmentName, SegmentReader};
+
+pub(super) struct SessionRead<'a> {
+    windows: WindowBuilder,
+    selector: &'a Selector,
+    done: &'a Done,
+    /// Acknowledged or dead-lettered.
+    delivered: SeqSet,
+    memory: &'a mut Memory,
+    sink: &'a mut dyn Sink,
+    /// Whether the file being read is whole so far.
+    whole: bool,
+    /// How far it is sound, in bytes.
+    sound: u64,
+    /// Where the bytes begin that weren't accounted for yet.
+    accounted: u64,
+}
+
+impl<'a> SessionRead<'a> {
+    pub(super) fn new(
+        windows: WindowBuilder,
+        selector: &'a Selector,
+        done: &'a Done,
+        memory: &'a mut Memory,
+        sink: &'a mut dyn Sink,
+    ) -> Self {
+        let mut delivered = done.acknowledged.clone();
+        done.dead_lettered.ranges().for_each(|range| drop(delivered.insert(range)));
+        Self { windows, selector, done, delivered, memory, sink, whole: true, sound: 0, accounted: 0 }
+    }
+
+    pub(super) fn session(mut self, session: &Session) -> Result<(), Gone> {
+        let gaps = boundary_gaps(&session.segments);
+        for file in &session.segments {
+            // Copies of a segment are read only for what the ones before them lack.
+            if self.memory.complete.contains(&file.index) {
+                continue;
+            }
+            if self.segment(file, !gaps.contains(&file.index))? {
+                self.memory.complete.insert(file.index);
+            }
+        }
+        send_rest(&mut self.windows, self.sink)?;
+        let memory = &*self.memory;
+        let unread = memory.read.missing_in(0..memory.end).into_iter();
+        let unexplained = unread.flat_map(|range| memory.explained.missing_in(range));
+        // What was delivered isn't missing, wherever its file is now.
+        let missing = unexplained.flat_map(|range| self.delivered.missing_in(range)).collect();
+        self.sink.send(Item::Missing(missing))
+    }
+
+    /// Reads one segment; returns whether it was sealed and whole. `may_skip`: what was delivered needn't be read.
+    fn segment(&mut self, file: &SegmentFile, may_skip: bool) -> Result<bool, Gone> {
+        let known = self.memory.files.get(&file.path);
+        if known.is_some_and(|known| known.fingerprint == file.fingerprint) {
+            return Ok(false);
+        }
+        // A segment that is appended to is read on from where it ended; anything else, from its beginning.
+        let sound = known.filter(|known| file.open && known.fingerprint.id == file.fingerprint.id);
+        let sound = sound.filter(|known| known.fingerprint.bytes <= file.bytes).map_or(0, |known| known.sound);
+        (self.whole, self.sound, self.accounted) = (true, 0, 0);
+        let read = self.read_segment(file, sound, may_skip)?;
+        let sealed = match read {
+            Ok(sealed) => sealed,
+            Err(error) => {
+                self.memory.files.remove(&file.path);
+                self.sink.send(Item::Failed(file.path.clone(), error))?;
+                return Ok(false);
+            }
+        };
+        let whole = sealed && self.whole;
+        let memory = FileMemory { fingerprint: file.fingerprint, sound: self.sound, whole };
+        self.memory.files.insert(file.path.clone(), memory);
+        Ok(whole)
+    }
+
+    fn read_segment(
+        &mut self,
+        file: &SegmentFile,
+        sound: u64,
+        may_skip: bool,
+    ) -> Result<Result<bool, SegmentError>, Gone> {
+        let mut reader = match SegmentReader::open_plain(&file.path) {
+            Ok(reader) => reader,
+            Err(error) => return Ok(Err(error)),
+        };
+        match if sound > 0 { reader.skip_to(sound, None) } else { Ok(false) } {
+            Ok(true) => (self.sound, self.accounted) = (sound, sound),
+            Ok(false) => self.sink.send(Item::Anew(file.path.clone()))?,
+            Err(error) => return Ok(Err(error)),
+        }
+        let (mut sealed, mut stretch_end) = (false, 0);
+        loop {
+            if may_skip && reader.position() >= stretch_end {
+                match self.skip(file, &mut reader)? {
+                    Ok(Some(end)) => stretch_end = end,
+                    Ok(None) => return Ok(Ok(true)),
+                    Err(error) => return Ok(Err(error)),
+                }
+            }
+            match reader.next_event() {
+                Ok(None) => break,
+                Ok(Some(event)) => sealed |= self.event(&file.path, event)?,
+                Err(error) => return Ok(Err(error)),
+            }
+            self.account(reader.position());
+        }
+        // [F-29]: a segment gets its sealed name last, so that the end of this one was there once, and may have held
+        // records. Whoever was cut off while recording leaves an open name.
+        if self.whole && !sealed && is_named_sealed(&file.path) {
+            let (offset, cause) = (reader.position(), DamageCause::Trailer);
+            self.damage(&file.path, Damage { offset, len: 0, cause, seqs: None })?;
+        }
+        self.pass(Passed::default())?;
+        Ok(Ok(sealed))
+    }
+
+    /// Passes over what needn't be read of a sealed segment. Returns where the stretch ends that must be read now; `None`
+    /// if nothing must.
+    fn skip(
+        &mut self,
+        file: &SegmentFile,
+        reader: &mut SegmentReader,
+    ) -> Result<Result<Option<u64>, SegmentError>, Gone> {
+        let Some(sealed) = &file.sealed else { return Ok(Ok(Some(u64::MAX))) };
+        let position = reader.position();
+        if self.selector.wants_none_of(&sealed.times) && position <= crate::format::MAGIC.len() as u64 {
+            // Only what has a time is told by `times`; what has none isn't wanted either.
+            let new: Vec<_> = sealed.seqs.ranges().flat_map(|seqs| self.memory.read.insert(seqs)).collect();
+            let not_selected = new.into_iter().map(|seqs| seqs.end - seqs.start).sum();
+            self.memory.end = self.memory.end.max(sealed.end_seq);
+            self.account(file.bytes);
+            self.pass(Passed { not_selected, ..Passed::default() })?;
+            return Ok(Ok(None));
+        }
+        let next = sealed.next_needed(&self.delivered, position);
+        let skipped_to = match &next {
+            Some(stretch) if stretch.offset <= position => return Ok(Ok(Some(stretch.end))),
+            Some(stretch) => match reader.skip_to(stretch.offset, stretch.first_seq) {
+                Ok(true) => stretch.offset,
+                // The index isn't what it should be: everything is read.
+                Ok(false) => return Ok(Ok(Some(u64::MAX))),
+                Err(error) => return Ok(Err(error)),
+            },
+            None => file.bytes,
+        };
+        // What lies between is delivered.
+        let until = next.as_ref().map_or(sealed.end_seq, |stretch| stretch.seqs.start);
+        let mut passed = Passed::default();
+        for seqs in sealed.seqs.ranges().map(|seqs| seqs.start..seqs.end.min(until)) {
+            for new in self.memory.read.missing_in(seqs) {
+                present_in(&self.delivered, new).into_iter().for_each(|seqs| self.pass_delivered(seqs, &mut passed));
+            }
+        }
+        self.memory.end = self.memory.end.max(until);
+        self.account(skipped_to);
+        self.pass(passed)?;
+        Ok(Ok(next.map(|stretch| stretch.end)))
+    }
+}
+
+impl SessionRead<'_> {
+    /// Handles one event; returns whether it was the SEAL.
+    fn event(&mut self, path: &Path, event: Event<'_>) -> Result<bool, Gone> {
+        match event {
+            Event::Records(batch) => self.records(path, &batch)?,
+            Event::Header(header) => self.memory.end = self.memory.end.max(header.first_seq),
+            Event::Seal(seal) => {
+                self.memory.end = self.memory.end.max(seal.end_seq);
+                return Ok(true);
+            }
+            Event::Schema(flows) => {
+                send_rest(&mut self.windows, self.sink)?;
+                self.sink.send(Item::Flows(flows))?;
+            }
+            Event::Mark(mark) => self.mark(mark)?,
+            Event::Skipped(skipped) => {
+                self.whole = false;
+                let new = skipped.seqs.clone().map_or(0, |seqs| self.explain(seqs));
+                self.sink.send(Item::Skipped(path.to_owned(), skipped, new))?;
+            }
+            Event::Damage(damage) => self.damage(path, damage)?,
+            Event::Torn(torn) => {
+                if is_named_sealed(path) {
+                    let Torn { offset, len, seqs } = torn;
+                    self.damage(path, Damage { offset, len, cause: DamageCause::Trailer, seqs })?;
+                } else {
+                    // Where it may go on.
+                    self.sound = if self.whole { torn.offset } else { 0 };
+                    self.whole = false;
+                    self.sink.send(Item::Torn(path.to_owned(), torn))?;
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    fn mark(&mut self, mark: MarkMessage) -> Result<(), Gone> {
+        if !self.memory.marks.insert(mark.encode_to_vec()) {
+            return Ok(());
+        }
+        if let Some(Mark::Dropped(dropped)) = &mark.mark
+            && let Some(first) = dropped.first_seq
+        {
+            self.explain(first..first.saturating_add(dropped.records));
+        }
+        self.sink.send(Item::Mark(mark))
+    }
+
+    /// Returns how many of the seqs weren't explained before.
+    fn explain(&mut self, seqs: Range<u64>) -> u64 {
+        self.memory.end = self.memory.end.max(seqs.end);
+        self.memory.explained.insert(seqs).into_iter().map(|new| new.end - new.start).sum()
+    }
+
+    fn damage(&mut self, path: &Path, damage: Damage) -> Result<(), Gone> {
+        self.whole = false;
+        // What a malformed or repeated frame claims to hold is not what the session had.
+        if matches!(damage.cause, DamageCause::PayloadChecksum | DamageCause::Trailer)
+            && let Some(seqs) = &damage.seqs
+        {
+            self.memory.end = self.memory.end.max(seqs.end);
+        }
+        self.sink.send(Item::Damage(path.to_owned(), damage))
+    }
+
+    /// What is no protobuf message isn't sent: it would end the whole stream.
+    fn records(&mut self, path: &Path, batch: &Batch<'_>) -> Result<(), Gone> {
+        self.memory.end = self.memory.end.max(batch.end_seq());
+        let mut sound_from = batch.first_seq;
+        // Frames without ids come from the recorder's own encoder, or were checked when they were recorded.
+        if !batch.bare {
+            for (seq, record) in (batch.first_seq..).zip(batch.records()) {
+                if RecordInfo::parse(record).is_err() {
+                    self.new_records(batch, sound_from..seq)?;
+                    sound_from = seq + 1;
+                    let (offset, len, cause) = (batch.offset, record.len() as u64, DamageCause::Malformed);
+                    self.damage(path, Damage { offset, len, cause, seqs: Some(seq..seq + 1) })?;
+                }
+            }
+        }
+        self.new_records(batch, sound_from..batch.end_seq())
+    }
+
+    /// [F-34]: each seq is sent once, wherever else it stands.
+    fn new_records(&mut self, batch: &Batch<'_>, seqs: Range<u64>) -> Result<(), Gone> {
+        let mut passed = Passed::default();
+        for new in self.memory.read.missing_in(seqs) {
+            for seqs in present_in(&self.delivered, new.clone()) {
+                self.pass_delivered(seqs, &mut passed);
+            }
+            for seqs in self.delivered.missing_in(new) {
+                self.memory.read.insert(seqs.clone());
+                if self.selector.wants_all() {
+                    self.add(batch, seqs)?;
+                } else if self.selector.wants_none_of(&batch.times) {
+                    passed.not_selected += seqs.end - seqs.start;
+                } else {
+                    passed.not_selected += self.add_selected(batch, seqs)?;
+                }
+            }
+        }
+        if passed.records() > 0 { self.pass(passed) } else { Ok(()) }
+    }
+
+    fn add(&mut self, batch: &Batch<'_>, seqs: Range<u64>) -> Result<(), Gone> {
+        let (skip, count) = ((seqs.start - batch.first_seq) as usize, (seqs.end - seqs.start) as usize);
+        let records = batch.records().skip(skip).take(count);
+        let ids = if batch.bare { Ids::None } else { Ids::Unknown };
+        self.windows.add(seqs.start, records, ids, |window| self.sink.send(Item::Window(window)))
+    }
+
+    /// Adds those that are wanted; returns how many aren't.
+    fn add_selected(&mut self, batch: &Batch<'_>, seqs: Range<u64>) -> Result<u64, Gone> {
+        let skip = (seqs.start - batch.first_seq) as usize;
+        let (mut wanted_from, mut unwanted) = (seqs.start, 0);
+        for (seq, record) in seqs.clone().zip(batch.records().skip(skip)) {
+            if RecordInfo::parse(record).is_ok_and(|info| self.selector.wants(&info)) {
+                continue;
+            }
+            unwanted += 1;
+            self.add(batch, wanted_from..seq)?;
+            wanted_from = seq + 1;
+        }
+        self.add(batch, wanted_from..seqs.end)?;
+        Ok(unwanted)
+    }
+
+    /// Counts records that were delivered by an earlier replay.
+    fn pass_delivered(&mut self, seqs: Range<u64>, passed: &mut Passed) {
+        self.memory.read.insert(seqs.clone());
+        let acknowledged = present_in(&self.done.acknowledged, seqs.clone());
+        let acknowledged: u64 = acknowledged.iter().map(|seqs| seqs.end - seqs.start).sum();
+        passed.acknowledged += acknowledged;
+        passed.dead_lettered += seqs.end - seqs.start - acknowledged;
+    }
+
+    /// Notes that the file was read up to `position`.
+    fn account(&mut self, position: u64) {
+        self.windows.has_read(position.saturating_sub(self.accounted));
+        self.accounted = position;
+        if self.whole {
+            self.sound = position;
+        }
+    }
+
+    /// Tells of records that needn't be sent, and of bytes that belong to no window.
+    fn pass(&mut self, mut passed: Passed) -> Result<(), Gone> {
+        passed.read = self.windows.take_read();
+        if passed == Passed::default() { Ok(()) } else { self.sink.send(Item::Passed(passed)) }
+    }
+}
+
+/// The parts of `range` that are in the set.
+fn present_in(set: &SeqSet, range: Range<u64>) -> Vec<Range<u64>> {
+    let mut present = Vec::new();
+    let mut at = range.start;
+    for missing in set.missing_in(range.clone()) {
+        if at < missing.start {
+            present.push(at..missing.start);
+        }
+        at = missing.end;
+    }
+    if at < range.end {
+        present.push(at..range.end);
+    }
+    present
+}
+
+/// Segments beside seqs that are in none: whatever explains the gap (a mark, damage) stands at their ends, so that they
+/// are read whole.
+fn boundary_gaps(segments: &[SegmentFile]) -> HashSet<u32> {
+    let mut gaps = HashSet::new();
+    let mut before: Option<(u32, u64)> = None;
+    for file in segments {
+        let Some(sealed) = &file.sealed else { continue };
+        let first = sealed.seqs.ranges().next().map_or(sealed.end_seq, |seqs| seqs.start);
+        match before {
+            // A copy.
+            Some((index, _)) if index == file.index => continue,
+            Some((index, end)) if end != first => gaps.extend([index, file.index]),
+            None if first != 0 => gaps.extend([file.index]),
+            _ => {}
+        }
+        before = Some((file.index, sealed.end_seq));
+    }
+    gaps
+}
+
+fn is_named_sealed(path: &Path) -> bool {
+    SegmentName::of_path(path).is_some_and(|name| !name.open)
+}

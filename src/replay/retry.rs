@@ -1,0 +1,313 @@
+//! Trying again: pauses that grow and differ, until there was no progress for too long, or nobody wants to go on.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use thiserror::Error;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::options::ReplayOptions;
+use crate::sift::{Fault, RegisterError, SendError};
+
+/// Why something isn't delivered.
+#[derive(Debug, Clone, Error, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// This job alone: its data or its schema is refused.
+    #[error("{0}")]
+    Job(String),
+    /// Everything: the destination can't be reached, or refuses the credentials, or there is no place for checkpoints.
+    #[error("{0}")]
+    All(String),
+    /// Somebody interrupted the replay.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// Whether the replay goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Course {
+    /// It does.
+    On,
+    /// Nothing new is begun; what is on its way may be acknowledged.
+    Winding,
+    /// It has failed, and why.
+    Failed(String),
+}
+
+/// The replay's course, and how long it is without progress; shared by all that try.
+#[derive(Debug)]
+pub(super) struct Patience {
+    give_up_after: Option<Duration>,
+    first_pause: Duration,
+    longest_pause: Duration,
+    progressed: Mutex<Instant>,
+    course: watch::Sender<Course>,
+}
+
+/// Attempts at one thing.
+pub(super) struct Attempts {
+    failed: u32,
+    ranges: backon::ExponentialBackoff,
+}
+
+/// An error that says whether trying again may help.
+pub(super) trait Faulty: std::fmt::Display {
+    fn fault(&self) -> Fault;
+}
+
+impl Faulty for SendError {
+    fn fault(&self) -> Fault {
+        self.fault()
+    }
+}
+
+impl Faulty for RegisterError {
+    fn fault(&self) -> Fault {
+        self.fault()
+    }
+}
+
+impl Patience {
+    pub(super) fn new(options: &ReplayOptions) -> Self {
+        Self {
+            give_up_after: options.give_up_after,
+            first_pause: options.first_pause,
+            longest_pause: options.longest_pause,
+            progressed: Mutex::new(Instant::now()),
+            course: watch::channel(Course::On).0,
+        }
+    }
+
+    /// Something went well: the time without progress begins anew.
+    pub(super) fn progressed(&self) {
+        *self.progressed.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// Whether new work may be begun.
+    pub(super) fn check(&self) -> Result<(), Stop> {
+        match &*self.course.borrow() {
+            Course::On => Ok(()),
+            Course::Winding => Err(Stop::Interrupted),
+            Course::Failed(reason) => Err(Stop::All(reason.clone())),
+        }
+    }
+
+    /// Nothing new is begun from now on.
+    pub(super) fn wind_up(&self) {
+        self.course.send_if_modified(|course| {
+            let on = *course == Course::On;
+            if on {
+                *course = Course::Winding;
+            }
+            on
+        });
+    }
+
+    /// Everything ends; the first reason stays.
+    pub(super) fn fail(&self, reason: &str) {
+        self.course.send_if_modified(|course| {
+            let first = !matches!(course, Course::Failed(_));
+            if first {
+                *course = Course::Failed(reason.to_owned());
+            }
+            first
+        });
+    }
+
+    /// Why everything ended.
+    pub(super) fn failure(&self) -> Option<String> {
+        match &*self.course.borrow() {
+            Course::Failed(reason) => Some(reason.clone()),
+            _ => None,
+        }
+    }
+
+    /// Returns when everything has failed, and why.
+    pub(super) async fn failed(&self) -> String {
+        let mut course = self.course.subscribe();
+        // The sender lives as long as this.
+        let _ = course.wait_for(|course| matches!(course, Course::Failed(_))).await;
+        self.failure().unwrap_or_default()
+    }
+
+    /// Returns when nothing new is to be begun.
+    pub(super) async fn ending(&self) {
+        let mut course = self.course.subscribe();
+        // The sender lives as long as this.
+        let _ = course.wait_for(|course| *course != Course::On).await;
+    }
+
+    pub(super) fn attempts(&self) -> Attempts {
+        let ranges = ExponentialBuilder::default()
+            .with_min_delay(self.first_pause)
+            .with_max_delay(self.longest_pause)
+            .with_factor(2.0)
+            .without_max_times()
+            .build();
+        Attempts { failed: 0, ranges }
+    }
+
+    /// Waits before the next attempt, having told of it: a random time from the whole range (full jitter), but not less
+    /// than what the server asks for, within reason.
+    ///
+    /// # Errors
+    /// Trying again is of no use, or nobody wants it.
+    pub(super) async fn pause(
+        &self,
+        attempts: &mut Attempts,
+        error: &dyn Faulty,
+        tell: impl FnOnce(u32, Duration),
+    ) -> Result<(), Stop> {
+        let retry_after = match error.fault() {
+            Fault::Data => return Err(Stop::Job(error.to_string())),
+            Fault::Destination => return Err(Stop::All(error.to_string())),
+            Fault::Transient { retry_after } => retry_after.unwrap_or_default(),
+        };
+        self.check()?;
+        let waited = self.progressed.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
+        let left = self.give_up_after.map(|most| most.saturating_sub(waited));
+        if left == Some(Duration::ZERO) {
+            return Err(Stop::All(self.given_up(error)));
+        }
+        let range = attempts.ranges.next().unwrap_or(self.longest_pause);
+        let pause = range.mul_f64(fastrand::f64()).max(retry_after).min(self.longest_pause.max(range));
+        let pause = left.map_or(pause, |left| pause.min(left));
+        attempts.failed = attempts.failed.saturating_add(1);
+        tell(attempts.failed, pause);
+        tokio::select! {
+            () = tokio::time::sleep(pause) => Ok(()),
+            () = self.ending() => self.check(),
+        }
+    }
+
+    fn given_up(&self, error: &dyn Faulty) -> String {
+        match self.give_up_after {
+            Some(most) if !most.is_zero() => format!("{error}; given up after {} without progress", text(most)),
+            _ => error.to_string(),
+        }
+    }
+}
+
+/// A duration for people.
+fn text(duration: Duration) -> String {
+    match duration.as_secs_f64() {
+        seconds if seconds < 120.0 => format!("{seconds} s"),
+        seconds => format!("{} min", (seconds / 60.0).round()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Error(Fault);
+
+    impl std::fmt::Display for Error {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("no luck")
+        }
+    }
+
+    impl Faulty for Error {
+        fn fault(&self) -> Fault {
+            self.0
+        }
+    }
+
+    const AGAIN: Error = Error(Fault::Transient { retry_after: None });
+
+    fn run<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(future)
+    }
+
+    fn patience(give_up_after: Option<Duration>) -> Patience {
+        Patience::new(&ReplayOptions { give_up_after, ..ReplayOptions::default() })
+    }
+
+    #[test]
+    fn pauses_grow_to_their_limit_and_differ() {
+        run(async {
+            let patience = patience(None);
+            let (mut attempts, mut pauses) = (patience.attempts(), Vec::new());
+            for attempt in 1..=200 {
+                let tell = |failed, pause| {
+                    assert_eq!(failed, attempt);
+                    pauses.push(pause);
+                };
+                patience.pause(&mut attempts, &AGAIN, tell).await.unwrap();
+            }
+            assert!(pauses[0] <= Duration::from_millis(200));
+            assert!(pauses[1] <= Duration::from_millis(400));
+            assert!(pauses.iter().all(|pause| *pause <= Duration::from_secs(30)));
+            // The whole range is used: full jitter.
+            let late = &pauses[20..];
+            assert!(late.iter().any(|pause| *pause < Duration::from_secs(6)));
+            assert!(late.iter().any(|pause| *pause > Duration::from_secs(24)));
+        });
+    }
+
+    #[test]
+    fn a_server_that_asks_for_time_gets_it_within_reason() {
+        run(async {
+            let patience = patience(None);
+            for (asked, given) in [(7, 7), (100_000, 30)] {
+                let error = Error(Fault::Transient { retry_after: Some(Duration::from_secs(asked)) });
+                let mut told = Duration::ZERO;
+                patience.pause(&mut patience.attempts(), &error, |_, pause| told = pause).await.unwrap();
+                assert_eq!(told, Duration::from_secs(given));
+            }
+        });
+    }
+
+    #[test]
+    fn it_is_given_up_after_the_time_without_progress_not_before() {
+        run(async {
+            let patience = patience(Some(Duration::from_secs(900)));
+            let began = Instant::now();
+            let mut attempts = patience.attempts();
+            while began.elapsed() < Duration::from_secs(600) {
+                patience.pause(&mut attempts, &AGAIN, |_, _| ()).await.unwrap();
+            }
+            patience.progressed();
+            let progressed = Instant::now();
+            let given_up = loop {
+                if let Err(stop) = patience.pause(&mut attempts, &AGAIN, |_, _| ()).await {
+                    break stop;
+                }
+            };
+            assert_eq!(progressed.elapsed().as_secs(), 900);
+            assert_eq!(given_up, Stop::All("no luck; given up after 15 min without progress".to_owned()));
+        });
+    }
+
+    #[test]
+    fn what_time_does_not_mend_is_not_tried_again() {
+        run(async {
+            let patience = patience(None);
+            let tell = |_, _| panic!("no pause");
+            let stop = patience.pause(&mut patience.attempts(), &Error(Fault::Data), tell).await;
+            assert_eq!(stop, Err(Stop::Job("no luck".to_owned())));
+            let stop = patience.pause(&mut patience.attempts(), &Error(Fault::Destination), tell).await;
+            assert_eq!(stop, Err(Stop::All("no luck".to_owned())));
+        });
+    }
+
+    #[test]
+    fn a_pause_ends_when_everything_does_and_the_first_reason_stays() {
+        run(async {
+            let patience = patience(None);
+            let mut attempts = patience.attempts();
+            let (stop, ()) = tokio::join!(patience.pause(&mut attempts, &AGAIN, |_, _| ()), async {
+                patience.wind_up();
+            });
+            assert_eq!(stop, Err(Stop::Interrupted));
+            patience.fail("first");
+            patience.fail("second");
+            patience.wind_up();
+            assert_eq!(patience.check(), Err(Stop::All("first".to_owned())));
+            assert_eq!(patience.failure().as_deref(), Some("first"));
+        });
+    }
+}
