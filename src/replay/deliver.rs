@@ -7,7 +7,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use uuid::Uuid;
 
+use super::checkpoint::{Checkpoint, Outcome};
 use super::context::Context;
 use super::observe::{Origin, ReplayEvent};
 use super::options::OnReject;
@@ -41,6 +43,7 @@ pub(super) struct Delivery {
     settling: AtomicU32,
     /// Records refused while none was acknowledged; [`u64::MAX`] as soon as one was.
     hopeless: AtomicU64,
+    sent: AtomicU64,
 }
 
 /// A record that the destination refuses.
@@ -56,15 +59,41 @@ pub(super) struct Delivered {
     pub(super) window: Window,
     pub(super) acknowledged: Vec<Range<u64>>,
     pub(super) refused: Vec<RefusedMessage>,
+    /// Why records were refused that aren't kept, and how many.
+    pub(super) left_out: Vec<(String, u64)>,
     /// Why the rest isn't delivered.
     pub(super) stop: Option<Stop>,
 }
 
 impl Delivered {
-    /// What is neither acknowledged nor refused.
+    fn new(window: Window) -> Self {
+        Self { window, acknowledged: Vec::new(), refused: Vec::new(), left_out: Vec::new(), stop: None }
+    }
+
+    pub(super) fn acknowledged_records(&self) -> u64 {
+        self.acknowledged.iter().map(|range| range.end - range.start).sum()
+    }
+
+    /// What is neither acknowledged nor kept as a dead letter.
     pub(super) fn undelivered(&self) -> u64 {
-        let acknowledged: u64 = self.acknowledged.iter().map(|range| range.end - range.start).sum();
-        self.window.records.saturating_sub(acknowledged).saturating_sub(self.refused.len() as u64)
+        self.window.records.saturating_sub(self.acknowledged_records()).saturating_sub(self.refused.len() as u64)
+    }
+
+    /// Whether all of it is acknowledged or kept as a dead letter.
+    pub(super) fn is_settled(&self) -> bool {
+        self.undelivered() == 0
+    }
+
+    /// What a session's checkpoints are to say of it.
+    pub(super) fn checkpoints(&self, session: Uuid) -> Vec<Checkpoint> {
+        let checkpoint = |outcome| move |seqs| Checkpoint::Session { session, seqs, outcome };
+        let acknowledged = self.acknowledged.iter().cloned().map(checkpoint(Outcome::Acknowledged));
+        let mut dead_lettered = SeqSet::new();
+        for refused in &self.refused {
+            dead_lettered.insert(refused.message.seq..refused.message.seq + 1);
+        }
+        let dead_lettered: Vec<_> = dead_lettered.ranges().map(checkpoint(Outcome::DeadLettered)).collect();
+        acknowledged.chain(dead_lettered).collect()
     }
 }
 
@@ -98,7 +127,13 @@ impl Delivery {
             refusals: Mutex::default(),
             settling: AtomicU32::new(if fresh { SETTLING } else { 0 }),
             hopeless: AtomicU64::new(if hopeful { u64::MAX } else { 0 }),
+            sent: AtomicU64::new(0),
         }
+    }
+
+    /// Bytes that were sent, also those in vain.
+    pub(super) fn bytes_sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
     }
 
     fn refusals(&self) -> MutexGuard<'_, Refusals> {
@@ -114,7 +149,7 @@ impl Delivery {
                 Ok(Verdict::Acknowledged) => {
                     let acknowledged = window.seqs.clone();
                     window.buffers.clear();
-                    return Delivered { window, acknowledged, refused: Vec::new(), stop: None };
+                    return Delivered { acknowledged, ..Delivered::new(window) };
                 }
                 Ok(Verdict::Refused(reason)) if !finds_out => return stopped(window, Stop::Job(reason)),
                 Ok(Verdict::Refused(reason)) => {
@@ -171,7 +206,8 @@ impl Delivery {
             }
         }
         drop(tests);
-        Delivered { window, acknowledged: acknowledged.ranges().collect(), refused: work.refused, stop }
+        let acknowledged = acknowledged.ranges().collect();
+        Delivered { acknowledged, refused: work.refused, stop, ..Delivered::new(window) }
     }
 
     /// When nothing at all is taken, it isn't the records that are wrong.
@@ -198,7 +234,7 @@ impl Delivery {
             context.patience.check()?;
             let lane = context.lanes.pick(failed_on);
             let error = tokio::select! {
-                sent = attempt(context, IngestStream::open(&lane.connection), buffers, records) => match sent {
+                sent = self.attempt(context, IngestStream::open(&lane.connection), buffers, records) => match sent {
                     Ok(()) => {
                         self.settling.store(0, Ordering::Relaxed);
                         self.hopeless.store(u64::MAX, Ordering::Relaxed);
@@ -228,6 +264,23 @@ impl Delivery {
         }
     }
 
+    async fn attempt(
+        &self,
+        context: &Context<'_>,
+        mut stream: IngestStream,
+        buffers: &[Bytes],
+        records: u64,
+    ) -> Result<(), SendError> {
+        let bytes: usize = buffers.iter().map(Bytes::len).sum();
+        for buffer in buffers {
+            let share = buffer.len() as f64 / bytes as f64;
+            context.limiter.pass(buffer.len() as u64, records as f64 * share).await;
+            stream.push(buffer.clone()).await?;
+            self.sent.fetch_add(buffer.len() as u64, Ordering::Relaxed);
+        }
+        stream.finish(context.options.acknowledgement_timeout).await
+    }
+
     fn is_settling(&self) -> bool {
         self.settling.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
     }
@@ -247,23 +300,7 @@ impl Work {
 
 fn stopped(mut window: Window, stop: Stop) -> Delivered {
     window.buffers.clear();
-    Delivered { window, acknowledged: Vec::new(), refused: Vec::new(), stop: Some(stop) }
-}
-
-async fn attempt(
-    context: &Context<'_>,
-    mut stream: IngestStream,
-    buffers: &[Bytes],
-    records: u64,
-) -> Result<(), SendError> {
-    let bytes: usize = buffers.iter().map(Bytes::len).sum();
-    for buffer in buffers {
-        let share = buffer.len() as f64 / bytes as f64;
-        context.limiter.pass(buffer.len() as u64, records as f64 * share).await;
-        stream.push(buffer.clone()).await?;
-        context.sent.fetch_add(buffer.len() as u64, Ordering::Relaxed);
-    }
-    stream.finish(context.options.acknowledgement_timeout).await
+    Delivered { stop: Some(stop), ..Delivered::new(window) }
 }
 
 /// Messages as buffers worth sending.

@@ -5,28 +5,98 @@ use std::sync::Arc;
 
 use sift_rs::ingestion_configs::v2::CreateIngestionConfigRequest;
 use sift_rs::runs::v2::CreateRunRequest;
+use uuid::Uuid;
 
-use crate::catalog::{Catalog, Requests, Session};
+use super::observe::Origin;
+use super::options::Selection;
+use crate::catalog::{Catalog, Fingerprint, PbfsFile, Requests, Session};
 
 /// One piece of work: its records go out in order.
 #[derive(Debug, Clone)]
 pub(super) enum Job {
     Session(Arc<Session>),
+    Pbfs(Arc<PbfsFile>),
+}
+
+/// Whose work it is, over several looks into the directories.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum JobKey {
+    Session(Uuid),
     Pbfs(PathBuf),
 }
 
-/// The jobs of a catalog, in order.
-pub(super) fn plan(catalog: &Catalog) -> Vec<Job> {
-    let sessions = catalog.sessions.iter().cloned().map(|session| Job::Session(Arc::new(session)));
-    sessions.chain(catalog.pbfs.iter().cloned().map(Job::Pbfs)).collect()
+impl Job {
+    pub(super) fn key(&self) -> JobKey {
+        match self {
+            Self::Session(session) => JobKey::Session(session.id),
+            Self::Pbfs(file) => JobKey::Pbfs(file.path.clone()),
+        }
+    }
+
+    pub(super) fn origin(&self) -> Origin<'_> {
+        match self {
+            Self::Session(session) => Origin::Session(session.id),
+            Self::Pbfs(file) => Origin::Pbfs(&file.path),
+        }
+    }
+
+    pub(super) fn requests(&self) -> Option<&Requests> {
+        match self {
+            Self::Session(session) => session.requests.as_ref(),
+            Self::Pbfs(_) => None,
+        }
+    }
+
+    /// Its files as they were found. If they are the same at another time, there is nothing new.
+    pub(super) fn files(&self) -> Vec<(PathBuf, Fingerprint)> {
+        match self {
+            Self::Session(session) => {
+                session.segments.iter().map(|file| (file.path.clone(), file.fingerprint)).collect()
+            }
+            Self::Pbfs(file) => vec![(file.path.clone(), file.fingerprint)],
+        }
+    }
+
+    /// Bytes of its files, copies left out.
+    pub(super) fn bytes(&self) -> u64 {
+        match self {
+            Self::Session(session) => {
+                let mut last = None;
+                let new = |index| last.replace(index) != Some(index);
+                let mut new = new;
+                session.segments.iter().filter(|file| new(file.index)).map(|file| file.bytes).sum()
+            }
+            Self::Pbfs(file) => file.bytes,
+        }
+    }
 }
 
-/// A session's requests as Sift's own types.
+/// The jobs of a catalog that are selected, in order.
+pub(super) fn plan(catalog: &Catalog, selection: &Selection) -> Vec<Job> {
+    let sessions = catalog.sessions.iter().filter(|session| selects(selection, session));
+    let sessions = sessions.cloned().map(|session| Job::Session(Arc::new(session)));
+    // A backup names no asset, and is no session.
+    let has_pbfs = selection.assets.is_empty() && selection.sessions.is_empty();
+    let pbfs = catalog.pbfs.iter().filter(|_| has_pbfs).cloned();
+    sessions.chain(pbfs.map(|file| Job::Pbfs(Arc::new(file)))).collect()
+}
+
+fn selects(selection: &Selection, session: &Session) -> bool {
+    let by_id = selection.sessions.is_empty() || selection.sessions.contains(&session.id);
+    // To Sift, names that differ in case alone are one asset.
+    let is = |asset: &String| session.requests.as_ref().is_some_and(|its| its.asset.eq_ignore_ascii_case(asset));
+    by_id && (selection.assets.is_empty() || selection.assets.iter().any(is))
+}
+
+/// A session's requests as Sift's own types; `None` if there are none, because each record carries its own ids ([F-19]).
 pub(super) fn sift_requests(
     requests: &Requests,
-) -> Result<(CreateIngestionConfigRequest, Option<CreateRunRequest>), prost::DecodeError> {
+) -> Result<Option<(CreateIngestionConfigRequest, Option<CreateRunRequest>)>, prost::DecodeError> {
     use prost::Message;
+    if requests.ingestion_config.is_empty() {
+        return Ok(None);
+    }
     let config = CreateIngestionConfigRequest::decode(&requests.ingestion_config[..])?;
     let run = requests.run.as_deref().map(CreateRunRequest::decode).transpose()?;
-    Ok((config, run))
+    Ok(Some((config, run)))
 }

@@ -15,6 +15,8 @@ pub struct Totals {
     pub records_already_acknowledged: u64,
     /// Records that it refuses for good, kept with the reason.
     pub records_dead_lettered: u64,
+    /// Records that weren't asked for.
+    pub records_not_selected: u64,
     /// Records that were found and not delivered.
     pub records_refused: u64,
     /// Seqs that the session should have and no file has.
@@ -42,6 +44,7 @@ impl Totals {
         add(&mut self.records_acknowledged, other.records_acknowledged);
         add(&mut self.records_already_acknowledged, other.records_already_acknowledged);
         add(&mut self.records_dead_lettered, other.records_dead_lettered);
+        add(&mut self.records_not_selected, other.records_not_selected);
         add(&mut self.records_refused, other.records_refused);
         add(&mut self.records_missing, other.records_missing);
         add(&mut self.records_unreadable, other.records_unreadable);

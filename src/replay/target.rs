@@ -4,7 +4,7 @@ use std::fmt;
 
 use uuid::Uuid;
 
-use super::options::Rewrite;
+use super::options::{Rewrite, Selection};
 
 /// Where records are delivered to, and as what: a Sift endpoint, the organization there, and how the records are
 /// rewritten on the way. Two deliveries of a record to the same target are one too many; to another target, they aren't.
@@ -29,6 +29,16 @@ impl Target {
             add("shift", &format!("{} ns", rewrite.shift_ns));
         }
         Self(text)
+    }
+
+    /// This target for what is selected of a file.
+    pub(super) fn of(&self, selection: &Selection) -> Self {
+        if !selection.looks_into_records() {
+            return self.clone();
+        }
+        let Selection { from_ns, to_ns, flows, .. } = selection;
+        let part = format!("from {from_ns:?} to {to_ns:?} flows {flows:?}");
+        Self(format!("{} part={part:?}", self.0))
     }
 
     /// A target as it stands in a journal or a dead letter.

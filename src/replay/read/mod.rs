@@ -23,8 +23,12 @@ use crate::segment::{SegmentError, Skipped};
 /// What reading yields, in order.
 #[derive(Debug)]
 pub(super) enum Item {
-    /// What was found before in this file counts no more: it is read from its beginning.
-    Anew(PathBuf),
+    /// What follows is of this file.
+    File {
+        path: PathBuf,
+        /// It is read from its beginning: what was found in it before counts no more.
+        anew: bool,
+    },
     /// To be sent and acknowledged.
     Window(Window),
     /// Records that needn't be sent.

@@ -95,7 +95,7 @@ pub(super) fn read(
     if memory.files.get(&file.path).is_some_and(|known| known.fingerprint == file.fingerprint) {
         return Ok(());
     }
-    sink.send(Item::Anew(file.path.clone()))?;
+    sink.send(Item::File { path: file.path.clone(), anew: true })?;
     let mut reading = PbfsRead {
         file,
         windows,

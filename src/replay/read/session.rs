@@ -99,8 +99,10 @@ impl<'a> SessionRead<'a> {
             Err(error) => return Ok(Err(error)),
         };
         match if sound > 0 { reader.skip_to(sound, None) } else { Ok(false) } {
-            Ok(true) => (self.sound, self.accounted) = (sound, sound),
-            Ok(false) => self.sink.send(Item::Anew(file.path.clone()))?,
+            Ok(on) => {
+                (self.sound, self.accounted) = if on { (sound, sound) } else { (0, 0) };
+                self.sink.send(Item::File { path: file.path.clone(), anew: !on })?;
+            }
             Err(error) => return Ok(Err(error)),
         }
         let (mut sealed, mut stretch_end) = (false, 0);

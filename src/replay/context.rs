@@ -1,0 +1,108 @@
+//! What all jobs of a replay share.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::checkpoint::{Checkpoints, StateDirs, StateError};
+use super::dead_letter::{DeadLetters, RefusedRecord};
+use super::lane::Lanes;
+use super::observe::Observer;
+use super::options::ReplayOptions;
+use super::rate::Limiter;
+use super::retry::Patience;
+use super::slots::Slots;
+use super::target::{Subject, Target};
+use crate::catalog::Requests;
+use crate::segment::{SegmentError, Storage};
+
+/// What a replay remembers beyond its end: checkpoints, and dead letters.
+#[derive(Debug)]
+pub struct State {
+    pub(super) checkpoints: Checkpoints,
+    /// `None`: nowhere, so that what is refused is only reported.
+    pub(super) dead_letters: Option<Arc<Mutex<DeadLetters>>>,
+}
+
+impl State {
+    /// Keeps it in these directories, which are locked: no other replay of the same backups may run.
+    ///
+    /// # Errors
+    /// [`StateError`]: another replay is at work, or nothing can be written there.
+    pub fn open(storage: Arc<dyn Storage>, dirs: StateDirs) -> Result<Self, StateError> {
+        let dead_letters = DeadLetters::new(storage.clone(), dirs.primary());
+        let checkpoints = Checkpoints::open(storage, dirs)?;
+        Ok(Self { checkpoints, dead_letters: Some(Arc::new(Mutex::new(dead_letters))) })
+    }
+
+    /// Remembers nothing.
+    pub fn none() -> Self {
+        Self { checkpoints: Checkpoints::in_memory(), dead_letters: None }
+    }
+
+    /// What was acknowledged.
+    pub fn checkpoints(&self) -> &Checkpoints {
+        &self.checkpoints
+    }
+}
+
+/// What all jobs of a replay share.
+pub(super) struct Context<'a> {
+    pub(super) lanes: &'a Lanes,
+    pub(super) state: &'a State,
+    pub(super) options: &'a ReplayOptions,
+    pub(super) observer: &'a dyn Observer,
+    pub(super) patience: Patience,
+    pub(super) limiter: Limiter,
+    pub(super) slots: Slots,
+    /// What checkpoints are keyed by.
+    pub(super) target: Target,
+    /// Whether files are waited for, and may be on their way.
+    pub(super) watching: bool,
+    /// The id of the run that everything is attached to.
+    pub(super) run_id: Option<String>,
+}
+
+/// Records that were refused for one reason.
+pub(super) struct DeadLetter {
+    pub(super) target: Target,
+    pub(super) subject: Subject,
+    pub(super) requests: Option<Requests>,
+    pub(super) reason: String,
+    pub(super) records: Vec<RefusedRecord>,
+}
+
+impl Context<'_> {
+    /// Keeps dead letters; they are durable when this returns.
+    pub(super) async fn keep(&self, letter: DeadLetter, origin: Option<&Path>) -> Result<(), SegmentError> {
+        let Some(dead_letters) = self.state.dead_letters.clone() else { return Ok(()) };
+        let origin = origin.map(Path::to_owned);
+        blocking(move || {
+            let DeadLetter { target, subject, requests, reason, records } = letter;
+            let mut dead_letters = dead_letters.lock().unwrap_or_else(PoisonError::into_inner);
+            dead_letters.add(&target, &subject, origin.as_deref(), requests.as_ref(), &reason, &records)
+        })
+        .await
+    }
+
+    /// Ends the segment of a job's dead letters, if there is one.
+    pub(super) async fn close_letters(&self, target: &Target, subject: Subject) {
+        let Some(dead_letters) = self.state.dead_letters.clone() else { return };
+        let target = target.clone();
+        let closed = blocking(move || {
+            dead_letters.lock().unwrap_or_else(PoisonError::into_inner).finish(&target, &subject).map(drop)
+        });
+        if let Err(error) = closed.await {
+            // What it holds is durable, under the name of an open segment.
+            tracing::warn!(%error, "a segment of dead letters isn't sealed");
+        }
+    }
+}
+
+/// Runs what writes and syncs beside the asynchronous tasks.
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        // It panicked, which is a bug: let it be seen.
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}

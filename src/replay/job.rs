@@ -1,0 +1,483 @@
+//! One job on its way: its files are read, its windows delivered, what is acknowledged saved and counted.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::mpsc;
+
+use super::checkpoint::{Checkpoint, Done, PbfsMark, StateError};
+use super::context::{Context, DeadLetter, blocking};
+use super::dead_letter::RefusedRecord;
+use super::deliver::{Delivered, Delivery, RefusedMessage};
+use super::findings::Findings;
+use super::observe::{Origin, ReplayEvent};
+use super::options::OnReject;
+use super::outgoing::Outgoing;
+use super::plan::Job;
+use super::read::{Gone, Item, Memory, Reading, Selector, pbfs_id, read_job};
+use super::registering::{Registered, add_flows, register};
+use super::report::{Line, Totals, add};
+use super::retry::Stop;
+use super::target::{Subject, Target};
+use super::watermark::Watermark;
+use super::window::Window;
+use crate::format::{Mark, Suffix};
+use crate::segment::SegmentError;
+
+/// Items that wait between the reading thread and the job.
+const READ_AHEAD: usize = 1;
+
+const PBFS_HINT: &str = "Such a backup carries the ids of the server that it was made for: send it to that one";
+
+/// A job, and what was learnt and done so far. It runs once, or again whenever its files have changed.
+#[derive(Debug)]
+pub(super) struct JobState {
+    pub(super) job: Job,
+    pub(super) line: Line,
+    pub(super) memory: Memory,
+    /// What is wrong with its files, and what of it is nowhere.
+    pub(super) findings: Findings,
+    pub(super) registered: Option<Registered>,
+    delivery: Option<Arc<Delivery>>,
+}
+
+impl JobState {
+    pub(super) fn new(job: Job) -> Self {
+        let (origin, requests) = match &job {
+            Job::Session(session) => (session.id.to_string(), session.requests.as_ref()),
+            Job::Pbfs(file) => (file.path.display().to_string(), None),
+        };
+        let line = Line {
+            origin,
+            asset: requests.map(|requests| requests.asset.clone()).filter(|asset| !asset.is_empty()),
+            run: requests.and_then(|requests| requests.run_name.clone()),
+            totals: Totals::default(),
+            refusal: None,
+        };
+        Self {
+            job,
+            line,
+            memory: Memory::default(),
+            findings: Findings::default(),
+            registered: None,
+            delivery: None,
+        }
+    }
+
+    /// Its figures: what was delivered, and what is wrong with its files as they are now.
+    pub(super) fn line(&self) -> Line {
+        let mut line = self.line.clone();
+        line.totals.add(&self.findings.totals());
+        line.totals.bytes_sent = self.delivery.as_ref().map_or(0, |delivery| delivery.bytes_sent());
+        line
+    }
+}
+
+/// What a window in flight comes to, step by step.
+enum Step {
+    /// The destination has answered.
+    Delivered(u64, Delivered),
+    /// What it acknowledged is saved, or can't be.
+    Saved(Vec<Delivered>, Result<(), StateError>),
+}
+
+type Steps<'a> = FuturesUnordered<Pin<Box<dyn Future<Output = Step> + Send + 'a>>>;
+
+/// Runs a job: reads what is new, and delivers what isn't delivered.
+pub(super) async fn run(context: &Context<'_>, mut state: JobState) -> JobState {
+    let job = state.job.clone();
+    let asset = state.line.asset.as_deref();
+    context.observer.event(&ReplayEvent::Started { origin: job.origin(), asset, bytes: job.bytes() });
+    state.line.refusal = None;
+    let subject = match subject(&job).await {
+        Ok(subject) => subject,
+        Err((path, error)) => {
+            state.findings.failed(&path);
+            context.observer.event(&ReplayEvent::Unreadable { path: &path, error: &error });
+            return state;
+        }
+    };
+    let (outgoing, fresh, stop) = match outgoing(context, &mut state, &job).await {
+        Ok((outgoing, fresh)) => (outgoing, fresh, None),
+        Err(stop) => (Outgoing::default(), false, Some(stop)),
+    };
+    // A mark says that a file is done up to some place, so that what a selection leaves out makes it another target.
+    let target = match &job {
+        Job::Pbfs(_) => context.target.of(&context.options.selection),
+        Job::Session(_) => context.target.clone(),
+    };
+    let (done, marks) = delivered_before(context, &target, subject);
+    let hopeful = !done.acknowledged.is_empty() || !marks.is_empty();
+    let watermark = Watermark::new(&marks);
+    let reading = Reading {
+        job: job.clone(),
+        outgoing: outgoing.clone(),
+        window_bytes: context.options.window_bytes,
+        slots: context.slots.clone(),
+        selector: Selector::new(&context.options.selection),
+        done,
+        marks,
+    };
+    let delivery = match &state.delivery {
+        Some(delivery) if delivery.outgoing == outgoing => delivery.clone(),
+        _ => Arc::new(Delivery::new(outgoing, fresh, hopeful)),
+    };
+    state.delivery = Some(delivery.clone());
+    let flight = Flight { context, job: &job, delivery: &delivery, subject, target: &target };
+    let memory = std::mem::take(&mut state.memory);
+    let mut run = JobRun { flight: &flight, state: &mut state, windows: 0, watermark, ended: false };
+    if let Some(stop) = stop {
+        run.stop(stop);
+    }
+    let memory = run.read(reading, memory).await;
+    state.memory = memory;
+    if let Some(subject) = subject {
+        context.close_letters(&target, subject).await;
+    }
+    state
+}
+
+/// Whose records they are; `None` for a backup without a single sound chunk.
+async fn subject(job: &Job) -> Result<Option<Subject>, (PathBuf, SegmentError)> {
+    match job {
+        Job::Session(session) => Ok(Some(Subject::Session(session.id))),
+        Job::Pbfs(file) => {
+            let path = file.path.clone();
+            let id = blocking(move || pbfs_id(&path)).await;
+            id.map(|id| id.map(Subject::Pbfs)).map_err(|error| (file.path.clone(), error))
+        }
+    }
+}
+
+fn delivered_before(context: &Context<'_>, target: &Target, subject: Option<Subject>) -> (Done, Vec<PbfsMark>) {
+    let checkpoints = &context.state.checkpoints;
+    match subject {
+        Some(Subject::Session(session)) => (checkpoints.done(target, session), Vec::new()),
+        Some(Subject::Pbfs(id)) => (Done::default(), checkpoints.pbfs_marks(target, id)),
+        None => Default::default(),
+    }
+}
+
+/// What is appended to the job's records; registers what precedes them. The second part is whether that was made just now.
+async fn outgoing(context: &Context<'_>, state: &mut JobState, job: &Job) -> Result<(Outgoing, bool), Stop> {
+    let end_stream = context.options.on_reject != OnReject::Accept;
+    let (suffix, fresh) = match job {
+        Job::Pbfs(_) if context.options.rewrite.asset.is_some() => {
+            let why = "a backup of the official library carries the ids of its asset: it can't be delivered as another";
+            return Err(Stop::Job(why.to_owned()));
+        }
+        Job::Pbfs(_) => (Suffix::without_ids(end_stream), false),
+        Job::Session(session) => match register(context, &mut state.registered, session).await? {
+            None => (Suffix::without_ids(end_stream), false),
+            Some(registered) => {
+                let run_id = context.run_id.as_deref().or(registered.run_id.as_deref());
+                let fresh = registered.config_created || registered.run_created;
+                (Suffix::new(&registered.ingestion_config_id, run_id, end_stream), fresh)
+            }
+        },
+    };
+    let suffix = match &context.run_id {
+        Some(run_id) => suffix.with_run_for_all(run_id),
+        None => suffix,
+    };
+    Ok((Outgoing::new(suffix, context.options.rewrite.shift_ns), fresh))
+}
+
+/// What a window in flight needs to know.
+struct Flight<'a> {
+    context: &'a Context<'a>,
+    job: &'a Job,
+    delivery: &'a Delivery,
+    subject: Option<Subject>,
+    target: &'a Target,
+}
+
+impl Flight<'_> {
+    /// Delivers a window; what is refused is durably kept when this returns.
+    async fn deliver(&self, number: u64, window: Window) -> Step {
+        let mut delivered = self.delivery.deliver(self.context, self.job.origin(), window).await;
+        let keeps = self.context.options.on_reject == OnReject::DeadLetter && self.context.state.dead_letters.is_some();
+        let mut kept = Vec::new();
+        for (reason, refused) in by_reason(std::mem::take(&mut delivered.refused)) {
+            if !keeps {
+                delivered.left_out.push((reason, refused.len() as u64));
+            } else if let Err(error) = self.keep(&reason, &refused).await {
+                let text = format!("dead letters can't be kept: {error}. Free some space, or name another --state-dir");
+                delivered.stop = Some(Stop::All(text));
+            } else {
+                kept.extend(refused);
+            }
+        }
+        delivered.refused = kept;
+        Step::Delivered(number, delivered)
+    }
+
+    async fn keep(&self, reason: &str, refused: &[RefusedMessage]) -> Result<(), SegmentError> {
+        let Some(subject) = self.subject else { return Ok(()) };
+        let record = |refused: &RefusedMessage| RefusedRecord {
+            seq: refused.message.seq,
+            bytes: refused.message.record(&self.delivery.outgoing),
+        };
+        let letter = DeadLetter {
+            target: self.target.clone(),
+            subject,
+            requests: self.job.requests().cloned(),
+            reason: reason.to_owned(),
+            records: refused.iter().map(record).collect(),
+        };
+        let origin = match self.job {
+            Job::Session(_) => None,
+            Job::Pbfs(file) => Some(&*file.path),
+        };
+        self.context.keep(letter, origin).await
+    }
+
+    async fn save(&self, delivered: Vec<Delivered>, checkpoints: Vec<Checkpoint>) -> Step {
+        let saved = self.context.state.checkpoints.save(self.target, checkpoints).await;
+        Step::Saved(delivered, saved)
+    }
+}
+
+/// Refused records, those of one reason together, in order.
+fn by_reason(mut refused: Vec<RefusedMessage>) -> BTreeMap<String, Vec<RefusedMessage>> {
+    refused.sort_by_key(|refused| refused.message.seq);
+    let mut groups: BTreeMap<String, Vec<RefusedMessage>> = BTreeMap::new();
+    for refused in refused {
+        groups.entry(refused.reason.clone()).or_default().push(refused);
+    }
+    groups
+}
+
+/// One run of a job.
+struct JobRun<'a> {
+    flight: &'a Flight<'a>,
+    state: &'a mut JobState,
+    /// Windows so far.
+    windows: u64,
+    watermark: Watermark,
+    /// Whether the replay ends, so that nothing more is begun.
+    ended: bool,
+}
+
+impl<'a> JobRun<'a> {
+    /// Reads to the end whatever happens, so that what isn't delivered is counted too; but not when somebody interrupts.
+    async fn read(&mut self, reading: Reading, memory: Memory) -> Memory {
+        let (sender, mut items) = mpsc::channel(READ_AHEAD);
+        let thread = tokio::task::spawn_blocking(move || {
+            let mut memory = memory;
+            let mut sink = |item| sender.blocking_send(item).map_err(|_| Gone);
+            // Whoever hangs up knows why.
+            let _ = read_job(reading, &mut memory, &mut sink);
+            memory
+        });
+        let (flight, context) = (self.flight, self.flight.context);
+        let mut steps: Steps<'a> = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                biased;
+                Some(step) = steps.next() => self.step(step, &steps),
+                () = context.patience.ending(), if !self.ended => {
+                    self.ended = true;
+                    match context.patience.check() {
+                        Err(Stop::Interrupted) => break,
+                        Err(stop) => self.stop(stop),
+                        Ok(()) => {}
+                    }
+                }
+                item = items.recv() => match item {
+                    None => break,
+                    Some(Item::Window(window)) => {
+                        self.state.line.totals.records_found += window.records.saturating_sub(window.again);
+                        if self.delivers() {
+                            steps.push(Box::pin(flight.deliver(self.windows, window)));
+                            self.windows += 1;
+                        } else {
+                            add(&mut self.state.line.totals.records_refused, window.records);
+                        }
+                    }
+                    Some(Item::Flows(added)) => {
+                        let registered = self.state.registered.as_ref().filter(|_| self.delivers());
+                        let Some(config) = registered.map(Registered::config_id) else { continue };
+                        let mut adding = std::pin::pin!(add_flows(context, flight.job.origin(), config, added));
+                        let added = loop {
+                            tokio::select! {
+                                Some(step) = steps.next() => self.step(step, &steps),
+                                added = &mut adding => break added,
+                            }
+                        };
+                        added.unwrap_or_else(|stop| self.stop(stop));
+                    }
+                    Some(item) => self.item(item),
+                },
+            }
+        }
+        drop(items);
+        let rest = async {
+            while let Some(step) = steps.next().await {
+                self.step(step, &steps);
+            }
+        };
+        if context.patience.check() == Err(Stop::Interrupted) {
+            // What isn't acknowledged by then is sent again by the next replay.
+            let _ = tokio::time::timeout(context.options.grace, rest).await;
+        } else {
+            rest.await;
+        }
+        drop(steps);
+        for delivered in self.watermark.rest() {
+            self.acknowledged(&delivered);
+        }
+        self.memory_of(thread).await
+    }
+
+    async fn memory_of(&mut self, thread: tokio::task::JoinHandle<Memory>) -> Memory {
+        thread.await.unwrap_or_else(|error| {
+            // A bug, but not one to hide: what it cost isn't known.
+            self.flight.job.files().iter().for_each(|(path, _)| self.state.findings.failed(path));
+            self.stop(Stop::Job(format!("reading ended unexpectedly: {error}")));
+            Memory::default()
+        })
+    }
+
+    fn step(&mut self, step: Step, steps: &Steps<'a>) {
+        match step {
+            Step::Delivered(number, delivered) => self.delivered(number, delivered, steps),
+            Step::Saved(windows, saved) => {
+                windows.iter().for_each(|delivered| self.acknowledged(delivered));
+                if let Err(error) = saved {
+                    self.stop(Stop::All(error.to_string()));
+                }
+            }
+        }
+    }
+
+    fn delivered(&mut self, number: u64, mut delivered: Delivered, steps: &Steps<'a>) {
+        let stop = delivered.stop.take();
+        if stop != Some(Stop::Interrupted) {
+            add(&mut self.state.line.totals.records_refused, delivered.undelivered());
+        }
+        for (reason, records) in &delivered.left_out {
+            let reason = format!("{} refused: {reason}", count(*records));
+            self.tell(&ReplayEvent::Refused { origin: self.flight.job.origin(), reason: &reason });
+        }
+        if let Some(stop) = stop {
+            self.stop(stop);
+        }
+        let flight = self.flight;
+        match flight.subject {
+            Some(Subject::Pbfs(id)) => {
+                if let Some((windows, mark)) = self.watermark.add(number, delivered) {
+                    steps.push(Box::pin(flight.save(windows, vec![Checkpoint::Pbfs { id, mark }])));
+                }
+            }
+            Some(Subject::Session(session)) => {
+                let checkpoints = delivered.checkpoints(session);
+                if !checkpoints.is_empty() {
+                    steps.push(Box::pin(flight.save(vec![delivered], checkpoints)));
+                }
+            }
+            None => self.acknowledged(&delivered),
+        }
+    }
+
+    /// The one place where records count as delivered.
+    fn acknowledged(&mut self, delivered: &Delivered) {
+        let origin = self.flight.job.origin();
+        let totals = &mut self.state.line.totals;
+        let records = delivered.acknowledged_records();
+        totals.records_acknowledged += records;
+        totals.records_dead_lettered += delivered.refused.len() as u64;
+        let (bytes, read) = (delivered.window.bytes, delivered.window.read);
+        self.tell(&ReplayEvent::Acknowledged { origin, records, bytes, read });
+        let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
+        for refused in &delivered.refused {
+            *reasons.entry(&refused.reason).or_default() += 1;
+        }
+        for (reason, records) in reasons {
+            self.tell(&ReplayEvent::DeadLettered { origin, records, reason });
+        }
+    }
+
+    fn item(&mut self, item: Item) {
+        let origin = self.flight.job.origin();
+        let (observer, watching) = (self.flight.context.observer, self.flight.context.watching);
+        let JobState { line, findings, .. } = &mut *self.state;
+        let totals = &mut line.totals;
+        match item {
+            Item::Window(_) | Item::Flows(_) => {}
+            Item::File { path, anew } => findings.file(&path, anew),
+            Item::Passed(passed) => {
+                totals.records_found += passed.records();
+                totals.records_already_acknowledged += passed.acknowledged;
+                totals.records_dead_lettered += passed.dead_lettered;
+                totals.records_not_selected += passed.not_selected;
+                let (records, read) = (passed.records(), passed.read);
+                observer.event(&ReplayEvent::Passed { origin, records, read });
+            }
+            Item::Damage(path, damage) => {
+                if findings.damage(&path, &damage, watching) {
+                    observer.event(&ReplayEvent::Damage { path: &path, damage: &damage });
+                }
+            }
+            Item::Torn(path, torn) => {
+                if findings.torn(&path, &torn, watching) {
+                    observer.event(&ReplayEvent::Torn { path: &path, torn: &torn });
+                }
+            }
+            Item::Skipped(path, skipped, records) => {
+                add(&mut totals.records_unreadable, records);
+                observer.event(&ReplayEvent::Skipped { path: &path, skipped: &skipped });
+            }
+            Item::Mark(message) => {
+                let (Some(mark), Origin::Session(session)) = (&message.mark, origin) else { return };
+                if let Mark::Dropped(dropped) = mark {
+                    add(&mut totals.records_dropped_on_board, dropped.records);
+                }
+                observer.event(&ReplayEvent::Mark { session, wall_clock_ns: message.wall_clock_ns, mark });
+            }
+            // What can be read elsewhere is worth delivering all the same.
+            Item::Failed(path, error) => {
+                findings.failed(&path);
+                observer.event(&ReplayEvent::Unreadable { path: &path, error: &error });
+            }
+            Item::Missing(ranges) => {
+                let Origin::Session(session) = origin else { return };
+                if !watching {
+                    ranges.iter().for_each(|seqs| observer.event(&ReplayEvent::Missing { session, seqs }));
+                }
+                findings.missing = ranges;
+            }
+        }
+    }
+
+    fn delivers(&self) -> bool {
+        self.state.line.refusal.is_none() && self.flight.context.patience.check().is_ok()
+    }
+
+    fn stop(&mut self, stop: Stop) {
+        let reason = match (self.flight.job, &stop) {
+            (_, Stop::Interrupted) => return,
+            (Job::Pbfs(_), Stop::Job(reason)) => format!("{reason}. {PBFS_HINT}"),
+            _ => stop.to_string(),
+        };
+        if matches!(stop, Stop::All(_)) {
+            self.flight.context.patience.fail(&reason);
+        }
+        if self.state.line.refusal.is_none() {
+            self.tell(&ReplayEvent::Refused { origin: self.flight.job.origin(), reason: &reason });
+            self.state.line.refusal = Some(reason);
+        }
+    }
+
+    fn tell(&self, event: &ReplayEvent<'_>) {
+        self.flight.context.observer.event(event);
+    }
+}
+
+fn count(records: u64) -> String {
+    if records == 1 { "1 record".to_owned() } else { format!("{records} records") }
+}

@@ -1,0 +1,107 @@
+//! What must exist at the destination before a session's records: registered again and again while that may help.
+
+use sift_rs::ingestion_configs::v2::{CreateIngestionConfigFlowsRequest, FlowConfig};
+
+use super::context::Context;
+use super::observe::{Origin, ReplayEvent};
+use super::plan::sift_requests;
+use super::retry::Stop;
+use crate::catalog::{Requests, Session};
+use crate::format::AddedFlows;
+use crate::sift::{self, Connection, RegisterError, Registration, as_asset};
+
+/// What a session's requests came to.
+#[derive(Debug)]
+pub(super) struct Registered {
+    requests: Requests,
+    registration: Registration,
+}
+
+impl Registered {
+    pub(super) fn config_id(&self) -> String {
+        self.registration.ingestion_config_id.clone()
+    }
+}
+
+/// Tries a call until it succeeds, or trying is of no use.
+pub(super) async fn persist<T>(
+    context: &Context<'_>,
+    origin: Option<Origin<'_>>,
+    call: impl AsyncFn(Connection) -> Result<T, RegisterError>,
+) -> Result<T, Stop> {
+    let (mut attempts, mut failed_on) = (context.patience.attempts(), None);
+    loop {
+        context.patience.check()?;
+        let lane = context.lanes.pick(failed_on);
+        let answered = tokio::select! {
+            answered = call(lane.connection.clone()) => answered,
+            () = context.patience.ending() => return Err(context.patience.check().err().unwrap_or(Stop::Interrupted)),
+        };
+        match answered {
+            Ok(answer) => {
+                context.patience.progressed();
+                return Ok(answer);
+            }
+            Err(error) => {
+                failed_on = Some(lane.number());
+                drop(lane);
+                let tell = |attempt, pause| {
+                    let error = &error.to_string();
+                    context.observer.event(&ReplayEvent::Retrying { origin, error, attempt, pause });
+                };
+                context.patience.pause(&mut attempts, &error, tell).await?;
+            }
+        }
+    }
+}
+
+/// Registers a session, unless that was done before; `None` if there is nothing to register.
+pub(super) async fn register(
+    context: &Context<'_>,
+    registered: &mut Option<Registered>,
+    session: &Session,
+) -> Result<Option<Registration>, Stop> {
+    context.patience.check()?;
+    let lost = |why: &str| Stop::Job(format!("the schema of session {} {why}", session.id));
+    let requests = session
+        .requests
+        .as_ref()
+        .ok_or_else(|| lost("is lost: replay it together with another segment of the session"))?;
+    if let Some(known) = registered.as_ref().filter(|known| known.requests == *requests) {
+        return Ok(Some(known.registration.clone()));
+    }
+    let read = sift_requests(requests).map_err(|error| lost(&format!("can't be read: {error}")))?;
+    let Some((config, run)) = read else { return Ok(None) };
+    let config = match &context.options.rewrite.asset {
+        Some(asset) => as_asset(&config, asset),
+        None => config,
+    };
+    // Whoever names a run wants no other one.
+    let run = run.filter(|_| context.run_id.is_none());
+    let origin = Some(Origin::Session(session.id));
+    let registration =
+        persist(context, origin, async |connection| sift::register(&connection, &config, run.as_ref()).await).await?;
+    let event = ReplayEvent::Registered { session: session.id, requests, registration: &registration };
+    context.observer.event(&event);
+    *registered = Some(Registered { requests: requests.clone(), registration: registration.clone() });
+    Ok(Some(registration))
+}
+
+/// Adds flows that a segment names later on.
+pub(super) async fn add_flows(
+    context: &Context<'_>,
+    origin: Origin<'_>,
+    config_id: String,
+    added: AddedFlows,
+) -> Result<(), Stop> {
+    let flows = sift_flows(&added);
+    persist(context, Some(origin), async |connection| sift::add_flows(&connection, &config_id, &flows).await).await
+}
+
+/// Flows as Sift's own type.
+fn sift_flows(added: &AddedFlows) -> Vec<FlowConfig> {
+    use prost::Message;
+    let bytes = added.encode_to_vec();
+    // Both types have the same fields, so that what one encodes the other decodes.
+    CreateIngestionConfigFlowsRequest::decode(&bytes[..]).map(|request| request.flows).unwrap_or_default()
+}
