@@ -4,6 +4,7 @@ mod args;
 mod demo;
 mod exit;
 mod ls;
+mod parse;
 mod progress;
 mod receive;
 mod replay;
@@ -11,15 +12,14 @@ mod text;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 
 use args::{Cli, Command, OutputArgs};
 use exit::{Exit, Failure};
 
 /// Runs the program with this process's arguments.
 pub fn main() -> ExitCode {
-    // Prints help and version, and exits with 2 if the arguments are wrong.
-    let cli = Cli::parse();
+    let cli = Cli::of_process();
     log(&cli.output);
     let result = match cli.command {
         None if cli.replay.paths.is_empty() => {

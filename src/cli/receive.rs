@@ -10,13 +10,15 @@ use super::exit::{Exit, Failure};
 use super::text::{count, note, number, out, shown, shown_path};
 use super::{interrupted, runtime};
 use crate::catalog::{Catalog, discover};
-use crate::receiver::{Event, Receiver, ReceiverOptions, RecordingStore, Registry, restore};
+use crate::receiver::{Event, Receiver, ReceiverOptions, RecordingStore, Registry, organization_of, restore};
 use crate::record::RecorderOptions;
+use crate::segment::Disk;
 
 pub(super) fn run(args: &ReceiveArgs, output: &OutputArgs) -> Result<Exit, Failure> {
     std::fs::create_dir_all(&args.into)
         .map_err(|error| Failure::fatal(format!("can't create {}: {error}", args.into.display())))?;
-    let registry = Arc::new(Registry::new());
+    let organization = organization_of(&Disk, &args.into).map_err(Failure::fatal)?;
+    let registry = Arc::new(Registry::new().with_organization(organization));
     let known = restore_from(&args.into, &registry)?;
     let store = Arc::new(RecordingStore::new(&args.into, RecorderOptions::default()));
     let options = ReceiverOptions { listen: args.listen, api_key: api_key(args)?, ..ReceiverOptions::default() };

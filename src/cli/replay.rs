@@ -13,11 +13,7 @@ pub(super) fn run(args: &ReplayArgs, output: &OutputArgs) -> Result<Exit, Failur
     check_paths(&args.paths).map_err(Failure::fatal)?;
     let destination = destination(&args.destination)?;
     let catalog = Catalog::build(discover(&args.paths).map_err(Failure::fatal)?);
-    let options = ReplayOptions {
-        acknowledgement_timeout: args.ack_timeout,
-        on_reject: args.on_reject.into(),
-        ..ReplayOptions::default()
-    };
+    let options = args.options();
     let observer: Box<dyn Observer> = match output {
         OutputArgs { json: true, .. } => Box::new(JsonLines),
         OutputArgs { quiet: true, .. } => Box::new(()),

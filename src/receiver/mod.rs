@@ -20,6 +20,8 @@
 //!   stream is acknowledged: a client that sends it again stores it twice.
 //! * Ids are derived from names and client keys: a receiver that is started again, with its
 //!   [`Registry`] restored, gives the same things the same ids.
+//! * Clients are told one organization, whose id stays the same for the same store of recordings
+//!   ([`organization_of`], [`Registry::with_organization`]).
 //! * Memory is bounded by [`ReceiverOptions`] and by [`Registry::with_limit`].
 //!
 //! # What it does not speak
@@ -30,6 +32,7 @@
 mod auth;
 mod error;
 mod filter;
+mod identity;
 mod ingest;
 mod list;
 mod observe;
@@ -44,6 +47,7 @@ mod store;
 mod stream;
 
 pub use error::{ReceiverError, RegistryError};
+pub use identity::{IdentityError, organization_of};
 pub use observe::{Event, Observer, Unobserved};
 pub use recording::{RecordingStore, Restored, restore};
 pub use refused::RefusedRequest;

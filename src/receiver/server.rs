@@ -14,7 +14,8 @@ use crate::record::MAX_RECORDED_BYTES;
 use sift_rs::{
     assets::v1::asset_service_server::AssetServiceServer,
     ingestion_configs::v2::ingestion_config_service_server::IngestionConfigServiceServer,
-    ping::v1::ping_service_server::PingServiceServer, runs::v2::run_service_server::RunServiceServer,
+    me::v2::me_service_server::MeServiceServer, ping::v1::ping_service_server::PingServiceServer,
+    runs::v2::run_service_server::RunServiceServer,
 };
 use std::{
     convert::Infallible,
@@ -223,6 +224,7 @@ fn counts(shared: &Shared) -> ReceiverCounts {
 struct Dispatch {
     auth: Auth,
     ping: PingServiceServer<Api>,
+    me: MeServiceServer<Api>,
     configs: IngestionConfigServiceServer<Api>,
     assets: AssetServiceServer<Api>,
     runs: RunServiceServer<Api>,
@@ -238,6 +240,7 @@ impl Dispatch {
         Self {
             auth,
             ping: PingServiceServer::from_arc(Arc::clone(&api)).accept_compressed(gzip),
+            me: MeServiceServer::from_arc(Arc::clone(&api)).accept_compressed(gzip),
             configs: configs.accept_compressed(gzip).max_decoding_message_size(max_message_bytes),
             assets: AssetServiceServer::from_arc(Arc::clone(&api)).accept_compressed(gzip),
             runs: RunServiceServer::from_arc(api).accept_compressed(gzip),
@@ -270,6 +273,7 @@ impl Service<http::Request<Body>> for Dispatch {
         let service = path.split('/').nth(1).unwrap_or_default();
         match service {
             "sift.ping.v1.PingService" => self.ping.call(request),
+            "sift.me.v2.MeService" => self.me.call(request),
             "sift.ingestion_configs.v2.IngestionConfigService" => self.configs.call(request),
             "sift.assets.v1.AssetService" => self.assets.call(request),
             "sift.runs.v2.RunService" => self.runs.call(request),
@@ -281,7 +285,7 @@ impl Service<http::Request<Body>> for Dispatch {
                 Box::pin(async move { Ok(grpc.client_streaming(method, request).await) })
             }
             _ => answer(Status::unimplemented(format!(
-                "this receiver does not speak {}; it speaks Ping, IngestionConfigService v2, AssetService v1, RunService v2 and IngestWithConfigDataStream, which is what ingesting takes",
+                "this receiver does not speak {}; it speaks Ping, MeService v2, IngestionConfigService v2, AssetService v1, RunService v2 and IngestWithConfigDataStream, which is what ingesting takes",
                 super::error::clipped(path)
             ))),
         }

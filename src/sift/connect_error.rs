@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::classify::Fault;
+
 /// Why there is no connection.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -149,6 +151,17 @@ pub enum ConnectError {
         /// The TLS library's reason.
         detail: String,
     },
+    /// The host was reached and hung up, or was cut off, before it had said what it is.
+    #[error(
+        "{name} was reached, but the connection ended before it answered ({detail}): it may be starting, shutting \
+         down or overloaded. If that goes on, check the port, and http against https"
+    )]
+    Closed {
+        /// The destination.
+        name: String,
+        /// What happened.
+        detail: String,
+    },
     /// Something answers, but not a gRPC server.
     #[error(
         "{name} answers, but not as a gRPC server: {detail}. Check the port, http against https, and \
@@ -205,6 +218,8 @@ pub enum ConnectError {
         name: String,
         /// The server's answer.
         detail: String,
+        /// What kind of answer it is.
+        fault: Fault,
     },
 }
 
@@ -238,12 +253,26 @@ impl ConnectError {
             | ConnectError::Refused { .. }
             | ConnectError::Unreachable { .. }
             | ConnectError::TlsHandshake { .. }
+            | ConnectError::Closed { .. }
             | ConnectError::NotGrpc { .. }
             | ConnectError::PingUnimplemented { .. }
             | ConnectError::PingFailed { .. } => ConnectErrorKind::Unreachable,
             ConnectError::Unauthenticated { .. }
             | ConnectError::NoApiKey { .. }
             | ConnectError::PermissionDenied { .. } => ConnectErrorKind::CredentialsRefused,
+        }
+    }
+
+    /// Whether trying again may help without anybody changing anything: the network or the destination may come back,
+    /// options, certificates and credentials don't mend themselves.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            ConnectError::Unresolved { .. }
+            | ConnectError::Refused { .. }
+            | ConnectError::Unreachable { .. }
+            | ConnectError::Closed { .. } => true,
+            ConnectError::PingFailed { fault, .. } => matches!(fault, Fault::Transient { .. }),
+            _ => false,
         }
     }
 }

@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Status};
 
+use super::classify::classify;
 use super::connect_error::ConnectError;
 use super::credentials::{Destination, Timeouts};
 use super::error::{Shown, chain};
@@ -55,15 +56,31 @@ impl Connection {
             .await
             .map_err(|_| late("connecting"))?
             .map_err(|error| connect_failed(destination, &error))?;
-        let connection = Connection {
-            channel,
-            authorization: destination.api_key.as_ref().and_then(|key| key.authorization()),
-            name: name.to_owned(),
-            timeouts: destination.timeouts,
-        };
+        let connection = Connection::over(channel, destination);
         timeout_at(deadline, connection.ping()).await.map_err(|_| late("waiting for the answer to a gRPC ping"))??;
         tracing::debug!(destination = name, "connected");
         Ok(connection)
+    }
+
+    /// A connection that is made by its first request: for further lanes to a destination that [`open`] has tried out,
+    /// and in place of a connection that is stuck. Must be called within a tokio runtime.
+    ///
+    /// [`open`]: Connection::open
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError::TlsSetup`] or [`ConnectError::InvalidUri`]: nothing has been sent.
+    pub fn lazy(destination: &Destination) -> Result<Connection, ConnectError> {
+        Ok(Connection::over(endpoint(destination)?.connect_lazy(), destination))
+    }
+
+    fn over(channel: Channel, destination: &Destination) -> Connection {
+        Connection {
+            channel,
+            authorization: destination.api_key.as_ref().and_then(|key| key.authorization()),
+            name: destination.name().to_owned(),
+            timeouts: destination.timeouts,
+        }
     }
 
     /// The destination's [`name`](Destination::name).
@@ -82,7 +99,7 @@ impl Connection {
 
     async fn ping(&self) -> Result<(), ConnectError> {
         PingServiceClient::new(self.service()).ping(PingRequest {}).await.map(|_| ()).map_err(
-            |status| match ping_failed(self.name.clone(), &status) {
+            |status| match ping_failed(&self.name, &status) {
                 ConnectError::Unauthenticated { name, .. } if self.authorization.is_none() => {
                     ConnectError::NoApiKey { name }
                 }
@@ -161,6 +178,7 @@ fn connect_failed(destination: &Destination, error: &tonic::transport::Error) ->
             | io::ErrorKind::AddrNotAvailable
             | io::ErrorKind::PermissionDenied,
         ) => ConnectError::Unreachable { name, doing: "connecting", detail },
+        Some(kind) if is_cut_off(kind) => ConnectError::Closed { name, detail },
         _ if destination.address.tls => ConnectError::TlsHandshake { name, detail },
         _ => ConnectError::Unreachable { name, doing: "connecting", detail },
     }
@@ -177,19 +195,43 @@ fn io_error_kind(error: &(dyn std::error::Error + 'static)) -> Option<io::ErrorK
     None
 }
 
-fn ping_failed(name: String, status: &Status) -> ConnectError {
-    let detail = Shown(status).to_string();
+/// Whether the other side hung up, or something between did: not what a server says that is the wrong one.
+fn is_cut_off(kind: io::ErrorKind) -> bool {
+    matches!(
+        kind,
+        io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::NotConnected
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::UnexpectedEof
+    )
+}
+
+fn ping_failed(name: &str, status: &Status) -> ConnectError {
+    let (name, detail) = (name.to_owned(), Shown(status).to_string());
     // Only a status that was made on this side has a source: HTTP/2 itself failed.
-    if std::error::Error::source(status).is_some() {
-        return ConnectError::NotGrpc { name, detail };
+    if let Some(cause) = std::error::Error::source(status) {
+        return match io_error_kind(cause) {
+            // What TLS says after the handshake, such as that it wants the client's certificate.
+            Some(io::ErrorKind::InvalidData) => ConnectError::TlsHandshake { name, detail },
+            Some(_) => ConnectError::Closed { name, detail },
+            None if went_away(status) => ConnectError::Closed { name, detail },
+            None => ConnectError::NotGrpc { name, detail },
+        };
     }
     match status.code() {
         Code::Unauthenticated => ConnectError::Unauthenticated { name, detail },
         Code::PermissionDenied => ConnectError::PermissionDenied { name, detail },
         Code::Unimplemented => ConnectError::PingUnimplemented { name, detail },
         Code::Unknown | Code::Internal if not_grpc(status) => ConnectError::NotGrpc { name, detail },
-        _ => ConnectError::PingFailed { name, detail },
+        _ => ConnectError::PingFailed { name, detail, fault: classify(status) },
     }
+}
+
+/// Whether a peer that speaks HTTP/2 ended the connection in good order, or it was gone before the request was sent.
+fn went_away(status: &Status) -> bool {
+    matches!(status.code(), Code::Cancelled | Code::Unavailable)
+        || Shown(status).to_string().contains("not a result of an error")
 }
 
 /// Whether tonic made this status of an answer that isn't gRPC's. It leaves no other trace than its

@@ -52,6 +52,33 @@ pub enum RegisterError {
         /// The run's name.
         name: String,
     },
+    /// A run is asked for, without a name.
+    #[error("the run to deliver to has no name: give one")]
+    MissingRunName,
+    /// Several runs have the name that was asked for.
+    #[error(
+        "the destination has several runs named {name:?}: {}. Rename all but one, archive them, or name another run",
+        listed(run_ids)
+    )]
+    RunNotUnique {
+        /// The name.
+        name: String,
+        /// Ids of the runs, of at most ten.
+        run_ids: Vec<String>,
+    },
+    /// The run that was once created under this name has another one.
+    #[error(
+        "the run that was created as {name:?} is named {now:?} by now (its id is {run_id}): deliver to the run \
+         {now:?}, or choose another name"
+    )]
+    RunRenamed {
+        /// The name that was asked for.
+        name: String,
+        /// The run's present name.
+        now: String,
+        /// The run's id.
+        run_id: String,
+    },
     /// The server says that it exists, but does not show it.
     #[error(
         "the destination says that the {what} with client key {client_key:?} exists, but does not list it: \
@@ -119,7 +146,12 @@ impl RegisterError {
             RegisterError::Timeout { .. } | RegisterError::FlowNotListed { .. } => {
                 Fault::Transient { retry_after: None }
             }
-            RegisterError::MissingField { .. } | RegisterError::TooMany { .. } => Fault::Destination,
+            // Nothing is wrong with any recording: no other one would fare better.
+            RegisterError::MissingField { .. }
+            | RegisterError::TooMany { .. }
+            | RegisterError::MissingRunName
+            | RegisterError::RunNotUnique { .. }
+            | RegisterError::RunRenamed { .. } => Fault::Destination,
             RegisterError::MissingIdentity { .. }
             | RegisterError::MissingRunKey { .. }
             | RegisterError::NotListed { .. }
@@ -196,6 +228,11 @@ impl SendError {
             | SendError::Ended => Fault::Transient { retry_after: None },
         }
     }
+}
+
+fn listed(ids: &[String]) -> String {
+    // They come from outside.
+    ids.iter().map(|id| id.escape_debug().to_string()).collect::<Vec<_>>().join(", ")
 }
 
 /// What tonic's wrappers say of themselves; the cause below them says more.

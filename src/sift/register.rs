@@ -1,30 +1,29 @@
 //! What must exist at the destination before data can be sent: the ingestion config with its flows,
 //! and the run. Both are found by their client keys or created; doing it again changes nothing.
 
-use std::fmt::Write;
-
 use prost::Message;
 use sift_rs::assets::v1::GetAssetRequest;
 use sift_rs::assets::v1::asset_service_client::AssetServiceClient;
 use sift_rs::ingestion_configs::v2::ingestion_config_service_client::IngestionConfigServiceClient;
 use sift_rs::ingestion_configs::v2::{CreateIngestionConfigRequest, IngestionConfig, ListIngestionConfigsRequest};
-use sift_rs::runs::v2::run_service_client::RunServiceClient;
-use sift_rs::runs::v2::{CreateRunRequest, ListRunsRequest};
+use sift_rs::runs::v2::CreateRunRequest;
 use tokio::time::timeout;
 use tonic::{Code, Response, Status};
 
 use super::connection::Connection;
 use super::error::RegisterError;
+use super::filter::equals;
 use super::flows::{MAX_REQUEST_BYTES, MAX_ROUNDS, PAUSE_BETWEEN_ROUNDS, add_flows};
+use super::runs::find_or_create_run;
 use super::transport::Authorized;
 
 pub(super) const PAGE_SIZE: u32 = 1000;
 
 /// A filter by client key matches one thing; more pages mean that the server ignores filters.
-const MAX_PAGES: usize = 1000;
+pub(super) const MAX_PAGES: usize = 1000;
 
 /// Listing a thousand flows of many channels exceeds tonic's default of 4 MiB.
-const MAX_DECODED_BYTES: usize = 50 * 1024 * 1024;
+pub(super) const MAX_DECODED_BYTES: usize = 50 * 1024 * 1024;
 
 /// The ids that the destination gave, to be appended to the requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +80,16 @@ pub async fn register(
         config_created,
         run_created,
     })
+}
+
+/// The request that makes the same config for another asset. Client keys are unique whatever the asset, so that the
+/// other asset's is a key of its own; an empty one stays empty, and [`register`] refuses it.
+pub fn as_asset(config: &CreateIngestionConfigRequest, asset: &str) -> CreateIngestionConfigRequest {
+    let client_key = match config.client_key.as_str() {
+        "" => String::new(),
+        key => format!("{key}@{asset}"),
+    };
+    CreateIngestionConfigRequest { asset_name: asset.to_owned(), client_key, ..config.clone() }
 }
 
 fn run_key(run: &CreateRunRequest) -> Result<&str, RegisterError> {
@@ -141,7 +150,7 @@ async fn find_config(connection: &Connection, client_key: &str) -> Result<Option
     let mut page_token = String::new();
     for _ in 0..MAX_PAGES {
         let request =
-            ListIngestionConfigsRequest { page_size: PAGE_SIZE, page_token, filter: client_key_filter(client_key) };
+            ListIngestionConfigsRequest { page_size: PAGE_SIZE, page_token, filter: equals("client_key", client_key) };
         let page = answered(CALL, connection, client.list_ingestion_configs(request)).await?;
         // Trusting the filter alone could send data to another's config.
         let found = page.ingestion_configs.into_iter().find(|config| config.client_key == client_key);
@@ -158,7 +167,7 @@ async fn find_config(connection: &Connection, client_key: &str) -> Result<Option
 }
 
 /// Looks for what is said to exist, a few times: the server's lists may lag behind what it has just made.
-async fn look_again<T, F>(mut look: impl FnMut() -> F) -> Result<Option<T>, RegisterError>
+pub(super) async fn look_again<T, F>(mut look: impl FnMut() -> F) -> Result<Option<T>, RegisterError>
 where
     F: Future<Output = Result<Option<T>, RegisterError>>,
 {
@@ -194,62 +203,8 @@ async fn check_asset(
     })
 }
 
-async fn find_or_create_run(
-    connection: &Connection,
-    run: &CreateRunRequest,
-    client_key: &str,
-) -> Result<(String, bool), RegisterError> {
-    const CALL: &str = "CreateRun";
-    if let Some(run_id) = find_run(connection, client_key).await? {
-        return Ok((run_id, false));
-    }
-    let mut client = runs_client(connection);
-    match answered(CALL, connection, client.create_run(run.clone())).await {
-        Ok(created) => created
-            .run
-            .map(|run| run.run_id)
-            .filter(|run_id| !run_id.is_empty())
-            .map(|run_id| (run_id, true))
-            .ok_or(RegisterError::MissingField { call: CALL, field: "run id" }),
-        Err(error) if already_exists(&error) => look_again(|| find_run(connection, client_key))
-            .await?
-            .map(|run_id| (run_id, false))
-            .ok_or_else(|| RegisterError::NotListed { what: "run", client_key: client_key.to_owned() }),
-        Err(error) => Err(error),
-    }
-}
-
-async fn find_run(connection: &Connection, client_key: &str) -> Result<Option<String>, RegisterError> {
-    const CALL: &str = "ListRuns";
-    let mut client = runs_client(connection);
-    let mut page_token = String::new();
-    for _ in 0..MAX_PAGES {
-        let request = ListRunsRequest {
-            page_size: PAGE_SIZE,
-            page_token,
-            filter: client_key_filter(client_key),
-            order_by: String::new(),
-        };
-        let page = answered(CALL, connection, client.list_runs(request)).await?;
-        let found = page.runs.into_iter().find(|run| run.client_key.as_deref() == Some(client_key));
-        match found {
-            Some(run) if run.run_id.is_empty() => {
-                return Err(RegisterError::MissingField { call: CALL, field: "run id" });
-            }
-            Some(run) => return Ok(Some(run.run_id)),
-            None if page.next_page_token.is_empty() => return Ok(None),
-            None => page_token = page.next_page_token,
-        }
-    }
-    Err(too_many_pages(CALL))
-}
-
 pub(super) fn configs_client(connection: &Connection) -> IngestionConfigServiceClient<Authorized> {
     IngestionConfigServiceClient::new(connection.service()).max_decoding_message_size(MAX_DECODED_BYTES)
-}
-
-fn runs_client(connection: &Connection) -> RunServiceClient<Authorized> {
-    RunServiceClient::new(connection.service()).max_decoding_message_size(MAX_DECODED_BYTES)
 }
 
 /// Awaits one call, no longer than the connection's request timeout.
@@ -266,51 +221,10 @@ pub(super) async fn answered<T>(
     }
 }
 
-fn already_exists(error: &RegisterError) -> bool {
+pub(super) fn already_exists(error: &RegisterError) -> bool {
     matches!(error, RegisterError::Call { status, .. } if status.code() == Code::AlreadyExists)
 }
 
-fn too_many_pages(call: &'static str) -> RegisterError {
+pub(super) fn too_many_pages(call: &'static str) -> RegisterError {
     RegisterError::TooMany { call, limit: MAX_PAGES, what: "pages" }
-}
-
-/// A filter expression (CEL) for one client key. The key comes from a file and may hold anything;
-/// whatever could end the string literal is escaped.
-fn client_key_filter(client_key: &str) -> String {
-    let mut filter = String::with_capacity(client_key.len() + 16);
-    filter.push_str("client_key == \"");
-    for character in client_key.chars() {
-        match character {
-            '"' | '\\' => {
-                filter.push('\\');
-                filter.push(character);
-            }
-            control if control.is_control() => {
-                // Writing to a String can't fail.
-                let _ = write!(filter, "\\u{:04x}", u32::from(control));
-            }
-            other => filter.push(other),
-        }
-    }
-    filter.push('"');
-    filter
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_client_key_can_end_the_filter_string() {
-        for (key, filter) in [
-            ("plain-1", r#"client_key == "plain-1""#),
-            (r#"a"b"#, r#"client_key == "a\"b""#),
-            (r"a\", r#"client_key == "a\\""#),
-            ("a\nb\0", r#"client_key == "a\u000ab\u0000""#),
-            (r#"" || true || ""#, r#"client_key == "\" || true || \"""#),
-            ("größe'", r#"client_key == "größe'""#),
-        ] {
-            assert_eq!(client_key_filter(key), filter);
-        }
-    }
 }

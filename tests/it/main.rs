@@ -8,6 +8,7 @@ mod damage;
 mod demo;
 mod layering;
 mod pbfs;
+mod receiver;
 mod record;
 mod replay;
 mod spec;

@@ -2,6 +2,7 @@
 
 mod assets;
 mod configs;
+mod me;
 mod runs;
 
 use super::{observe::Observer, state::Registry};

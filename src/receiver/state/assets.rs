@@ -21,6 +21,7 @@ impl State {
         let asset = Asset {
             asset_id: id.to_owned(),
             name: request.name.clone(),
+            organization_id: self.organization_id.clone(),
             created_date: Some(created),
             modified_date: Some(created),
             tags: request.tags.clone(),

@@ -64,6 +64,8 @@ pub struct Registry {
 
 #[derive(Debug, Default)]
 struct State {
+    /// What things say that name no organization of their own.
+    organization_id: String,
     configs: HashMap<String, Config>,
     config_by_client_key: HashMap<String, String>,
     assets: HashMap<String, Numbered<Asset>>,
@@ -144,7 +146,7 @@ impl Default for Registry {
 }
 
 impl Registry {
-    /// An empty registry that remembers at most 256 MiB.
+    /// An empty registry of an organization of its own, which remembers at most 256 MiB.
     pub fn new() -> Self {
         Self::with_limit(DEFAULT_LIMIT)
     }
@@ -152,7 +154,20 @@ impl Registry {
     /// An empty registry that remembers at most so many bytes of configs, assets and runs
     /// (measured as protobuf messages; memory use is a small multiple of it).
     pub fn with_limit(registry_bytes: usize) -> Self {
-        Self { state: Mutex::new(State { limit: registry_bytes, ..State::default() }) }
+        let organization_id = random_id();
+        Self { state: Mutex::new(State { organization_id, limit: registry_bytes, ..State::default() }) }
+    }
+
+    /// The same, but of the organization with this id. To be called before anything is created or restored.
+    #[must_use]
+    pub fn with_organization(self, id: Uuid) -> Self {
+        self.state().organization_id = id.to_string();
+        self
+    }
+
+    /// The id of the organization that clients are told.
+    pub fn organization_id(&self) -> String {
+        self.state().organization_id.clone()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -44,7 +44,10 @@ impl State {
             run_id: id.to_owned(),
             created_date: Some(created),
             modified_date: Some(created),
-            organization_id: request.organization_id.clone(),
+            organization_id: match request.organization_id.as_str() {
+                "" => self.organization_id.clone(),
+                named => named.to_owned(),
+            },
             start_time: request.start_time,
             stop_time: request.stop_time,
             name: request.name.clone(),

@@ -19,6 +19,7 @@ use sift_rs::{
         CreateAdhocRunRequest, CreateAutomaticRunAssociationForAssetsRequest, CreateRunRequest, DeleteRunRequest,
         GetRunRequest, ListRunsRequest, StopRunRequest, ValidateRunFilterRequest,
     },
+    tags::v2::{ListTagsRequest, tag_service_client::TagServiceClient},
 };
 use std::{fmt::Debug, sync::Arc};
 use tonic::{Code, Request, Response, Status, transport::Channel};
@@ -191,14 +192,39 @@ async fn only_those_who_know_the_key_may_call_and_it_is_never_echoed() {
 #[tokio::test]
 async fn what_is_not_spoken_is_answered_with_what_is() {
     let rig = rig().await;
-    let me = MeServiceClient::new(rig.channel.clone()).get_me(GetMeRequest {}).await;
-    refused(me, Code::Unimplemented, "it speaks Ping, IngestionConfigService v2");
+    let tags = TagServiceClient::new(rig.channel.clone()).list_tags(ListTagsRequest::default()).await;
+    refused(tags, Code::Unimplemented, "it speaks Ping, MeService v2, IngestionConfigService v2");
     let arbitrary = tokio_stream::iter([IngestArbitraryProtobufDataStreamRequest::default()]);
     let arbitrary = rig.ingest().ingest_arbitrary_protobuf_data_stream(arbitrary).await;
     refused(arbitrary, Code::Unimplemented, "IngestArbitraryProtobufDataStream");
     let associate = CreateAutomaticRunAssociationForAssetsRequest::default();
     let associate = rig.runs().create_automatic_run_association_for_assets(associate).await;
     refused(associate, Code::Unimplemented, "run_id");
+}
+
+#[tokio::test]
+async fn there_is_one_organization_and_what_names_none_belongs_to_it() {
+    let rig = rig().await;
+    rig.config("k", vec![]).await;
+    rig.run("flight", "r").await;
+    let foreign = CreateRunRequest { name: "x".into(), organization_id: "theirs".into(), ..Default::default() };
+    let foreign = rig.runs().create_run(foreign).await.unwrap().into_inner().run.unwrap();
+    assert_eq!(foreign.organization_id, "theirs");
+
+    let me = MeServiceClient::new(rig.channel.clone()).get_me(GetMeRequest {}).await.unwrap().into_inner();
+    let [organization] = &me.organizations[..] else { panic!("{me:?}") };
+    let id = organization.organization_id.clone();
+    assert_eq!((me.user_id.as_str(), id.as_str()), ("receiver", rig.registry.organization_id().as_str()));
+    let assets = assets(&rig).list_assets(ListAssetsRequest::default()).await.unwrap().into_inner().assets;
+    assert_eq!(assets[0].organization_id, id);
+    let list = ListRunsRequest { filter: format!("organization_id == '{id}'"), ..Default::default() };
+    let runs = rig.runs().list_runs(list).await.unwrap().into_inner().runs;
+    assert_eq!(runs.iter().map(|run| run.name.as_str()).collect::<Vec<_>>(), ["flight"]);
+    assert_ne!(Registry::new().organization_id(), id, "each has its own");
+    let destination = crate::sift::DestinationOptions { uri: Some(rig.uri()), ..Default::default() };
+    let destination = crate::sift::Destination::resolve(&destination).unwrap();
+    let connection = crate::sift::Connection::open(&destination).await.unwrap();
+    assert_eq!(connection.organization().await.unwrap(), Some(id));
 }
 
 #[tokio::test]

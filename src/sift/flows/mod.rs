@@ -80,7 +80,11 @@ impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Difference::ChannelCount { recorded, destination } => {
-                write!(f, "{recorded} channels recorded, {destination} there")
+                write!(
+                    f,
+                    "{recorded} {} recorded, {destination} there",
+                    if *recorded == 1 { "channel" } else { "channels" }
+                )
             }
             Difference::ChannelOrder { position, destination } => {
                 write!(f, "position {position} belongs to channel {destination:?} there")

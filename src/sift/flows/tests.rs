@@ -52,7 +52,7 @@ fn each_difference_is_named_with_its_flow_and_channel() {
         (vec![x()], vec![feet], vec!["\"vx\"", "\"m/s\"", "\"ft/s\" there"]),
         (vec![x(), y()], vec![y(), x()], vec!["\"vx\"", "position 1", "\"vy\""]),
         (vec![x(), y()], vec![x()], vec!["2 channels", "1 there"]),
-        (vec![x()], vec![x(), y()], vec!["1 channels", "2 there"]),
+        (vec![x()], vec![x(), y()], vec!["1 channel recorded", "2 there"]),
         (
             vec![enum_channel(&[("off", 0), ("on", 1)])],
             vec![enum_channel(&[("off", 0), ("on", 2)])],
@@ -66,6 +66,21 @@ fn each_difference_is_named_with_its_flow_and_channel() {
             assert!(message.contains(part), "{part}: {message}");
         }
     }
+}
+
+#[test]
+fn a_differing_flow_is_told_in_one_sentence_with_what_to_do() {
+    let feet = ChannelConfig { unit: "ft/s\u{1b}".to_owned(), ..channel("vx") };
+    assert_eq!(
+        message(vec![channel("vx")], vec![feet]),
+        "flow \"imu\" exists at the destination and differs in channel \"vx\": unit \"m/s\" recorded, \
+         \"ft/s\\u{1b}\" there. The recording needs another client key (a new version of the schema)"
+    );
+    assert_eq!(
+        message(vec![channel("vx")], vec![channel("vx"), channel("vy")]),
+        "flow \"imu\" exists at the destination and differs: 1 channel recorded, 2 there. The recording needs \
+         another client key (a new version of the schema)"
+    );
 }
 
 #[test]

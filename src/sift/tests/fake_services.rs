@@ -2,10 +2,13 @@
 
 use sift_rs::assets::v1::asset_service_server::AssetService;
 use sift_rs::assets::v1::*;
+use sift_rs::common::r#type::v1::Organization;
 use sift_rs::ingest::v1::ingest_service_server::IngestService;
 use sift_rs::ingest::v1::*;
 use sift_rs::ingestion_configs::v2::ingestion_config_service_server::IngestionConfigService;
 use sift_rs::ingestion_configs::v2::*;
+use sift_rs::me::v2::me_service_server::MeService;
+use sift_rs::me::v2::*;
 use sift_rs::ping::v1::ping_service_server::PingService;
 use sift_rs::ping::v1::*;
 use sift_rs::runs::v2::run_service_server::RunService;
@@ -17,14 +20,16 @@ use super::support::{Ended, Fake, Ingest, State};
 type Answer<T> = Result<Response<T>, Status>;
 
 /// Asks a real CEL implementation, so that the escaping is proven, not mirrored.
-fn matches(state: &State, filter: &str, client_key: &str) -> Result<bool, Status> {
+fn matches(state: &State, filter: &str, client_key: &str, name: &str) -> Result<bool, Status> {
     if state.ignores_filters {
         return Ok(true);
     }
     let bad = |error: String| Status::invalid_argument(format!("filter {filter:?}: {error}"));
     let program = cel::Program::compile(filter).map_err(|error| bad(error.to_string()))?;
     let mut context = cel::Context::default();
-    context.add_variable("client_key", client_key).map_err(|error| bad(error.to_string()))?;
+    for (field, value) in [("client_key", client_key), ("name", name)] {
+        context.add_variable(field, value).map_err(|error| bad(error.to_string()))?;
+    }
     match program.execute(&context) {
         Ok(cel::Value::Bool(matches)) => Ok(matches),
         other => Err(bad(format!("{other:?}"))),
@@ -46,6 +51,16 @@ impl PingService for Fake {
             Some(status) => Err(status),
             None => Ok(Response::new(PingResponse::default())),
         }
+    }
+}
+
+#[tonic::async_trait]
+impl MeService for Fake {
+    async fn get_me(&self, request: Request<GetMeRequest>) -> Answer<GetMeResponse> {
+        self.enter("GetMe", &request).await?;
+        let organization = |id: &&str| Organization { organization_id: (*id).to_owned(), ..Organization::default() };
+        let organizations = self.state().me.clone()?.iter().map(organization).collect();
+        Ok(Response::new(GetMeResponse { organizations, ..GetMeResponse::default() }))
     }
 }
 
@@ -87,7 +102,7 @@ impl IngestionConfigService for Fake {
         let mut response = ListIngestionConfigsResponse::default();
         if !hidden(&mut state.hidden_configs) {
             for config in &state.configs {
-                if matches(&state, &request.get_ref().filter, &config.client_key)? {
+                if matches(&state, &request.get_ref().filter, &config.client_key, "")? {
                     response.ingestion_configs.push(config.clone());
                 }
             }
@@ -155,8 +170,12 @@ impl AssetService for Fake {
         Err(Status::unimplemented("not faked"))
     }
 
-    async fn list_assets(&self, _: Request<ListAssetsRequest>) -> Answer<ListAssetsResponse> {
-        Err(Status::unimplemented("not faked"))
+    async fn list_assets(&self, request: Request<ListAssetsRequest>) -> Answer<ListAssetsResponse> {
+        self.enter("ListAssets", &request).await?;
+        let page = usize::try_from(request.get_ref().page_size).unwrap();
+        let asset = |id: &&str| Asset { organization_id: (*id).to_owned(), ..Asset::default() };
+        let assets = self.state().assets.clone()?.iter().take(page).map(asset).collect();
+        Ok(Response::new(ListAssetsResponse { assets, ..ListAssetsResponse::default() }))
     }
 
     async fn update_asset(&self, _: Request<UpdateAssetRequest>) -> Answer<UpdateAssetResponse> {
@@ -177,7 +196,7 @@ impl RunService for Fake {
         if !hidden(&mut state.hidden_runs) {
             for run in &state.runs {
                 let key = run.client_key.as_deref().unwrap_or_default();
-                if matches(&state, &request.get_ref().filter, key)? {
+                if matches(&state, &request.get_ref().filter, key, &run.name)? {
                     response.runs.push(run.clone());
                 }
             }

@@ -7,5 +7,6 @@ mod support;
 
 mod connecting;
 mod destinations;
+mod naming;
 mod registering;
 mod sending;

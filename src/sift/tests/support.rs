@@ -10,6 +10,7 @@ use sift_rs::ingest::v1::IngestWithConfigDataStreamRequest;
 use sift_rs::ingest::v1::ingest_service_server::IngestServiceServer;
 use sift_rs::ingestion_configs::v2::ingestion_config_service_server::IngestionConfigServiceServer;
 use sift_rs::ingestion_configs::v2::{ChannelConfig, CreateIngestionConfigRequest, FlowConfig, IngestionConfig};
+use sift_rs::me::v2::me_service_server::MeServiceServer;
 use sift_rs::ping::v1::ping_service_server::PingServiceServer;
 use sift_rs::runs::v2::run_service_server::RunServiceServer;
 use sift_rs::runs::v2::{CreateRunRequest, Run};
@@ -17,6 +18,7 @@ use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
+use tonic::transport::server::Router;
 use tonic::transport::{Server, ServerTlsConfig};
 
 use crate::sift::{ApiKey, Connection, Destination, DestinationOptions, Timeouts};
@@ -41,12 +43,15 @@ pub(super) enum Ended {
     Broken,
 }
 
-#[derive(Default)]
 pub(super) struct State {
     /// Methods called, in order, without pings.
     pub(super) calls: Vec<&'static str>,
     pub(super) metadata: MetadataMap,
     pub(super) ping: Option<Status>,
+    /// The organizations that GetMe names, or how it fails.
+    pub(super) me: Result<Vec<&'static str>, Status>,
+    /// The organization of each asset, or how listing them fails.
+    pub(super) assets: Result<Vec<&'static str>, Status>,
     pub(super) configs: Vec<IngestionConfig>,
     pub(super) flows: Vec<FlowConfig>,
     pub(super) runs: Vec<Run>,
@@ -64,6 +69,32 @@ pub(super) struct State {
     pub(super) failures: VecDeque<Status>,
     pub(super) ingest: Ingest,
     pub(super) streams: Vec<Ended>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            calls: Vec::new(),
+            metadata: MetadataMap::default(),
+            ping: None,
+            me: Err(Status::unimplemented("not faked")),
+            assets: Ok(Vec::new()),
+            configs: Vec::new(),
+            flows: Vec::new(),
+            runs: Vec::new(),
+            page: 0,
+            hidden_configs: 0,
+            hidden_runs: 0,
+            hidden_flows: 0,
+            ignores_filters: false,
+            endless_pages: false,
+            answers_without_content: false,
+            hangs_on: None,
+            failures: VecDeque::new(),
+            ingest: Ingest::default(),
+            streams: Vec::new(),
+        }
+    }
 }
 
 /// The shared fake; all services look into it.
@@ -98,15 +129,22 @@ impl Fake {
         if let Some(tls) = tls {
             server = server.tls_config(tls).unwrap();
         }
-        serve(
-            server
-                .add_service(PingServiceServer::new(self.clone()))
-                .add_service(IngestionConfigServiceServer::new(self.clone()))
-                .add_service(AssetServiceServer::new(self.clone()))
-                .add_service(RunServiceServer::new(self.clone()))
-                .add_service(IngestServiceServer::new(self.clone())),
-        )
-        .await
+        serve(self.services(server)).await
+    }
+
+    /// All services, without TLS.
+    pub(super) fn router(&self) -> Router {
+        self.services(Server::builder())
+    }
+
+    fn services(&self, mut server: Server) -> Router {
+        server
+            .add_service(PingServiceServer::new(self.clone()))
+            .add_service(MeServiceServer::new(self.clone()))
+            .add_service(IngestionConfigServiceServer::new(self.clone()))
+            .add_service(AssetServiceServer::new(self.clone()))
+            .add_service(RunServiceServer::new(self.clone()))
+            .add_service(IngestServiceServer::new(self.clone()))
     }
 
     /// Serves, and connects to it.
@@ -116,7 +154,7 @@ impl Fake {
     }
 }
 
-pub(super) async fn serve(router: tonic::transport::server::Router) -> SocketAddr {
+pub(super) async fn serve(router: Router) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(router.serve_with_incoming(TcpListenerStream::new(listener)));

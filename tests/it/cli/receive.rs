@@ -12,6 +12,7 @@ use crate::replay::{assert_same, counting, flight, recorded, session, small_segm
 use crate::support::cli::{Home, Running};
 use crate::support::destination::{block_on, received};
 use sift_replay::receiver::ReceiverOptions;
+use sift_replay::sift::{Connection, Destination, DestinationOptions};
 
 /// A receiver of its own process; the address that it listens on.
 fn receive(home: &Home, into: &Path) -> (Running, String) {
@@ -86,6 +87,29 @@ fn what_it_receives_is_sealed_and_can_be_replayed_again_and_clients_go_on_after_
 fn walk(dir: &Path) -> Vec<std::path::PathBuf> {
     let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
     entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
+}
+
+#[test]
+fn a_store_is_the_same_organization_wherever_it_listens_and_a_damaged_id_is_no_new_one() {
+    let home = Home::new();
+    let into = home.path().join("into");
+    let path = into.join(".sift-replay").join("organization");
+    let ids = [(); 2].map(|()| {
+        let (running, uri) = receive(&home, &into);
+        let destination = DestinationOptions { uri: Some(uri), ..Default::default() };
+        let destination = Destination::resolve(&destination).unwrap();
+        let id = block_on(async { Connection::open(&destination).await.unwrap().organization().await.unwrap() });
+        end(running);
+        id.unwrap()
+    });
+    assert_eq!(ids[0], ids[1]);
+    assert_eq!(std::fs::read_to_string(&path).unwrap().trim(), ids[0]);
+
+    std::fs::write(&path, "mine").unwrap();
+    let ran = home.run(&["receive", "--listen", "127.0.0.1:0", "--into", text(&into)]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.stderr.contains(text(&path)), "{ran:?}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
 }
 
 #[test]

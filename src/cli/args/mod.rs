@@ -1,18 +1,23 @@
 //! The command line's grammar.
 #![allow(rustdoc::bare_urls, reason = "these texts are help on a terminal")]
 
+mod replay;
+
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::replay::OnReject;
+pub(super) use replay::ReplayArgs;
 
 /// Replays telemetry recorded without a network into Sift: complete, once, and with proof that nothing is missing.
 ///
 /// `sift-replay ./backups` finds the recordings below a directory, registers their schemas and runs with Sift, sends them,
-/// and reports what was found, acknowledged, damaged and missing. It never writes to the recordings.
+/// and reports what was found, acknowledged, damaged and missing. What Sift has acknowledged is remembered: stopped and
+/// started again, it sends only what is left. It never changes the recordings; --after can
+/// archive or delete them when all is delivered.
 #[derive(Debug, Parser)]
 #[command(name = "sift-replay", version, args_conflicts_with_subcommands = true, after_help = EXIT_CODES)]
 pub(super) struct Cli {
@@ -49,25 +54,7 @@ pub(super) enum Command {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct ReplayArgs {
-    /// Files and directories to replay; directories are searched recursively
-    #[arg(value_name = "PATH")]
-    pub(super) paths: Vec<PathBuf>,
-
-    #[command(flatten)]
-    pub(super) destination: DestinationArgs,
-
-    /// What to do with records that Sift refuses: stop the session that they are in, or let Sift accept the stream and
-    /// put them into its own error queue
-    #[arg(long, value_name = "WHAT", default_value = "stop")]
-    pub(super) on_reject: OnRejectArg,
-
-    /// Seconds after the end of a stream in which its acknowledgement must come
-    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
-    pub(super) ack_timeout: Duration,
-}
-
-#[derive(Debug, Args)]
+#[command(next_help_heading = "Destination")]
 pub(super) struct DestinationArgs {
     /// Sift's gRPC endpoint, such as https://grpc-api.siftstack.com
     #[arg(long, value_name = "URI", env = "SIFT_URI")]
@@ -98,22 +85,8 @@ pub(super) struct DestinationArgs {
     pub(super) insecure: bool,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(super) enum OnRejectArg {
-    Stop,
-    Accept,
-}
-
-impl From<OnRejectArg> for OnReject {
-    fn from(arg: OnRejectArg) -> Self {
-        match arg {
-            OnRejectArg::Stop => Self::Stop,
-            OnRejectArg::Accept => Self::Accept,
-        }
-    }
-}
-
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Output")]
 pub(super) struct OutputArgs {
     /// Print newline-delimited JSON to stdout; the last line is the summary
     #[arg(long, global = true)]
@@ -167,17 +140,24 @@ pub(super) struct DemoVehicleArgs {
     pub(super) into: PathBuf,
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
-    match text.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) {
-        Some(duration) if !duration.is_zero() => Ok(duration),
-        _ => Err("give a positive number of seconds, such as 30 or 0.5".to_owned()),
+impl Cli {
+    /// This process's arguments. Prints help and version, and exits with 2 if they are wrong.
+    pub(super) fn of_process() -> Self {
+        Self::checked(std::env::args_os()).unwrap_or_else(|error| error.exit())
+    }
+
+    fn checked<A: Into<OsString> + Clone>(args: impl IntoIterator<Item = A>) -> Result<Self, clap::Error> {
+        let cli = Self::try_parse_from(args)?;
+        match cli.replay.problem() {
+            Some(problem) => Err(Self::command().error(ErrorKind::ValueValidation, problem)),
+            None => Ok(cli),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_grammar_is_sound() {
