@@ -71,7 +71,15 @@ fn gps() -> Flow {
 
 pub fn header(index: u32) -> Header {
     let flows = vec![imu(), gps()];
-    Header { session: session_bytes(), index, first_seq: 0, flows, run: None, unknown: Vec::new(), without_requests: false }
+    Header {
+        session: session_bytes(),
+        index,
+        first_seq: 0,
+        flows,
+        run: None,
+        unknown: Vec::new(),
+        without_requests: false,
+    }
 }
 
 /// `n` records of `imu`, from `first` on.
