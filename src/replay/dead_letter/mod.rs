@@ -14,14 +14,14 @@ pub use read::{
 pub use write::{DeadLetters, RefusedRecord};
 
 /// Directory of the dead letters in a state directory.
-const DIR: &str = "dead-letters";
+pub const DEAD_LETTERS_DIR: &str = "dead-letters";
 
 /// Most bytes of a text that somebody else chose: a reason, a path.
 const MAX_TEXT_BYTES: usize = 4096;
 
 /// Where the dead letters of a state directory are.
 fn dir_in(state_dir: &Path) -> PathBuf {
-    state_dir.join(DIR)
+    state_dir.join(DEAD_LETTERS_DIR)
 }
 
 /// As much of a text as is kept of it, whole characters.
