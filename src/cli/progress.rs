@@ -96,6 +96,10 @@ fn mark_text(mark: &Mark) -> Option<String> {
             shown(&abandoned.error)
         )),
         Mark::Note(text) => Some(format!("note: {}", shown(text))),
+        Mark::Refused(refused) => {
+            let records = count(refused.count, "dead letter", "dead letters");
+            Some(format!("{records}, refused by {}: {}", shown(&refused.destination), shown(&refused.reason)))
+        }
         Mark::Confirmed(_) => None,
     }
 }
@@ -255,6 +259,10 @@ fn mark_json(mark: &Mark) -> Value {
         }),
         Mark::Abandoned(abandoned) => json!({
             "kind": "abandoned", "segment_index": abandoned.segment_index, "error": abandoned.error,
+        }),
+        Mark::Refused(refused) => json!({
+            "kind": "refused", "destination": refused.destination, "reason": refused.reason,
+            "records": refused.count,
         }),
     }
 }

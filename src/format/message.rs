@@ -38,7 +38,7 @@ pub struct SegmentHeader {
     #[prost(string, tag = "9")]
     pub host: String,
     /// Sift's `CreateIngestionConfigRequest`, with all flows known so far; kept as bytes so that what a later
-    /// version of Sift adds to it survives.
+    /// version of Sift adds to it survives. Empty if no request precedes the data.
     #[prost(bytes = "vec", tag = "10")]
     pub ingestion_config: Vec<u8>,
     /// Sift's `CreateRunRequest`; absent if no run is to be attached.
@@ -180,7 +180,7 @@ pub struct MarkMessage {
     #[prost(sfixed64, tag = "1")]
     pub wall_clock_ns: i64,
     /// What. `None` if it is something that this version doesn't know.
-    #[prost(oneof = "Mark", tags = "2, 3, 4, 5, 6")]
+    #[prost(oneof = "Mark", tags = "2, 3, 4, 5, 6, 7")]
     pub mark: Option<Mark>,
 }
 
@@ -202,6 +202,9 @@ pub enum Mark {
     /// An earlier segment couldn't be written further.
     #[prost(message, tag = "6")]
     Abandoned(Abandoned),
+    /// A destination refused records for good, which follow.
+    #[prost(message, tag = "7")]
+    Refused(Refused),
 }
 
 /// Records that were handed over and not kept.
@@ -249,6 +252,46 @@ pub struct Abandoned {
     /// The error, as the operating system put it.
     #[prost(string, tag = "2")]
     pub error: String,
+}
+
+/// Records that a destination refused for good, and where they came from ([F-41]): dead letters.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Refused {
+    /// The destination, and as what it was given the records.
+    #[prost(string, tag = "1")]
+    pub destination: String,
+    /// Why, in the destination's words.
+    #[prost(string, tag = "2")]
+    pub reason: String,
+    /// The session that the records are of, 16 bytes; empty if they are of none.
+    #[prost(bytes = "vec", tag = "3")]
+    pub session_id: Vec<u8>,
+    /// The PBFS file that they are of: SHA-256 of its first sound chunk, 32 bytes; empty if they are of none.
+    #[prost(bytes = "vec", tag = "4")]
+    pub pbfs_id: Vec<u8>,
+    /// Where they were read, for people.
+    #[prost(string, tag = "5")]
+    pub origin_path: String,
+    /// Their seqs there, in the order in which they stand here (of a PBFS file: message numbers).
+    #[prost(message, repeated, tag = "6")]
+    pub seqs: Vec<SeqRange>,
+    /// Seq of the first of them in the session that has the mark.
+    #[prost(uint64, tag = "7")]
+    pub first_seq: u64,
+    /// How many they are.
+    #[prost(uint64, tag = "8")]
+    pub count: u64,
+}
+
+/// Consecutive seqs.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct SeqRange {
+    /// The first.
+    #[prost(uint64, tag = "1")]
+    pub first: u64,
+    /// The one behind the last.
+    #[prost(uint64, tag = "2")]
+    pub end: u64,
 }
 
 /// SEAL's message ([F-24]).

@@ -24,8 +24,8 @@ pub use limits::{
 };
 pub use message::{
     Abandoned, AddedFlows, BitFieldElement, ChannelConfig, ClockStep, Confirmed, Dropped, EnumType, FORMAT_VERSION,
-    FlowConfig, IndexEntry, IngestionConfig, Mark, MarkMessage, Run, Seal, SealFlow, SegmentHeader, segment_id,
-    segment_index,
+    FlowConfig, IndexEntry, IngestionConfig, Mark, MarkMessage, Refused, Run, Seal, SealFlow, SegmentHeader, SeqRange,
+    segment_id, segment_index,
 };
 pub(crate) use payload::check_raw_len;
 pub use payload::{Compression, PayloadDecoder, PayloadEncoder};

@@ -1,5 +1,6 @@
 //! Replaying: from files to acknowledged windows.
 
+mod dead_letter;
 mod engine;
 mod lane;
 mod observe;
@@ -15,6 +16,11 @@ mod slots;
 mod target;
 mod window;
 
+pub use dead_letter::{
+    DEAD_LETTERS_DIR, DeadLetter, DeadLetterGroup, DeadLetterList, DeadLetterSession, DeadLetters, Refusal,
+    RefusedRange, RefusedRecord, Trouble, catalog as dead_letter_catalog, list as list_dead_letters,
+    origins as dead_letter_origins, read as read_dead_letters, sessions_for as dead_letters_for,
+};
 pub use engine::{replay, replay_until};
 pub use observe::{Observer, Origin, ReplayEvent};
 pub use options::{After, OnReject, Rate, ReplayOptions, Rewrite, Selection};

@@ -5,6 +5,7 @@ mod catalog;
 mod cli;
 mod crash;
 mod damage;
+mod dead_letters;
 mod demo;
 mod layering;
 mod pbfs;

@@ -12,6 +12,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 pub(super) use replay::ReplayArgs;
 
+use super::dead_letters::DeadLettersArgs;
+
 /// Replays telemetry recorded without a network into Sift: complete, once, and with proof that nothing is missing.
 ///
 /// `sift-replay ./backups` finds the recordings below a directory, registers their schemas and runs with Sift, sends them,
@@ -44,6 +46,8 @@ A directory whose name is that of a command is given as ./ls, for example.";
 pub(super) enum Command {
     /// List what directories hold: sessions, backups, and files that are neither
     Ls(LsArgs),
+    /// List the records that a destination refused, with the reason
+    DeadLetters(DeadLettersArgs),
     /// Run a small Sift endpoint that records what it receives as segments
     Receive(ReceiveArgs),
     /// Record a simulated flight, cut it off, damage it, replay it, and check that everything adds up

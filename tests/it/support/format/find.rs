@@ -102,6 +102,12 @@ fn mark_json(mark: &Option<Mark>) -> Value {
         Some(Mark::Abandoned(a)) => {
             json!({ "abandoned": { "segment_index": a.segment_index, "error": a.error } })
         }
+        Some(Mark::Refused(r)) => json!({ "refused": {
+            "destination": r.destination, "reason": r.reason, "session_id": hex(&r.session_id),
+            "pbfs_id": hex(&r.pbfs_id), "origin_path": r.origin_path,
+            "seqs": r.seqs.iter().map(|s| [s.first, s.end]).collect::<Vec<_>>(),
+            "first_seq": r.first_seq, "count": r.count,
+        } }),
     }
 }
 

@@ -71,7 +71,15 @@ fn gps() -> Flow {
 
 pub fn header(index: u32) -> Header {
     let flows = vec![imu(), gps()];
-    Header { session: session_bytes(), index, first_seq: 0, flows, run: None, unknown: Vec::new() }
+    Header {
+        session: session_bytes(),
+        index,
+        first_seq: 0,
+        flows,
+        run: None,
+        unknown: Vec::new(),
+        without_requests: false,
+    }
 }
 
 /// `n` records of `imu`, from `first` on.
@@ -201,6 +209,18 @@ fn sound() -> Vec<Vector> {
         &["F-23", "F-34"],
         &seg,
     ));
+    out.push(of(
+        "refused",
+        "Dead letters of a session, refused for two reasons; no mark explains the last one.",
+        &["F-23", "F-41"],
+        &refused(),
+    ));
+    out.push(of(
+        "refused-pbfs",
+        "Dead letters of a PBFS file: no request precedes them, each has ids of its own.",
+        &["F-19", "F-41"],
+        &refused_pbfs(),
+    ));
     out.push(of("open-three-frames", "Abandoned after an I/O error; see written-again.", &["F-30", "F-34"], &plain()));
     out
 }
@@ -317,5 +337,41 @@ fn marks() -> Seg {
     seg.mark(t + 4, sub(6, abandoned), expect);
     seg.mark(t + 5, sub(99, Pb::default().varint(1, 1)), Value::Null);
     seg.seal();
+    seg
+}
+
+/// A Refused mark ([F-41]) about the next `count` records.
+fn refusal(seg: &mut Seg, origin: (u32, &[u8]), reason: &str, seqs: &[(u64, u64)]) {
+    let path = if origin.0 == 3 { "/media/card/rover" } else { "/media/card/rover-1700000000" };
+    let count: u64 = seqs.iter().map(|(first, end)| end - first).sum();
+    let mut pb = Pb::default().bytes(1, b"https://sift.example:443").bytes(2, reason.as_bytes());
+    pb = pb.bytes(origin.0, origin.1).bytes(5, path.as_bytes());
+    for &(first, end) in seqs {
+        pb = pb.always_bytes(6, &Pb::default().varint(1, first).varint(2, end).0);
+    }
+    pb = pb.varint(7, seg.next_seq).varint(8, count);
+    let id = |field| if origin.0 == field { hex(origin.1) } else { String::new() };
+    let expect = json!({ "refused": {
+        "destination": "https://sift.example:443", "reason": reason, "session_id": id(3), "pbfs_id": id(4),
+        "origin_path": path, "seqs": seqs, "first_seq": seg.next_seq, "count": count,
+    } });
+    seg.mark(1_700_000_200_000_000_000, Pb::default().always_bytes(7, &pb.0), expect);
+}
+
+fn refused() -> Seg {
+    let mut seg = Seg::new(header(0));
+    let origin = [0x11; 16];
+    refusal(&mut seg, (3, &origin), "channel x: expected a double", &[(3, 5), (900, 901)]);
+    seg.data(&[imus(3, 2), imus(900, 1)].concat(), false);
+    refusal(&mut seg, (3, &origin), "timestamp before the run", &[(0, 1)]);
+    seg.data(&imus(0, 1), false).data(&imus(7, 1), false).seal();
+    seg
+}
+
+fn refused_pbfs() -> Seg {
+    let mut seg = Seg::new(Header { flows: Vec::new(), without_requests: true, ..header(1) });
+    refusal(&mut seg, (4, &[0x22; 32]), "unknown ingestion config", &[(17, 19)]);
+    let own = |i| Rec { ids: ["cfg-1", "run-1", ""], ..imus(i, 1)[0].clone() };
+    seg.data(&[own(17), own(18)], false);
     seg
 }

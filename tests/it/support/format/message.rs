@@ -219,10 +219,15 @@ pub struct Header {
     pub run: Option<(&'static str, &'static str)>,
     /// Appended to the message, and to the ingestion config in it: what a later version added.
     pub unknown: Vec<u8>,
+    /// No request precedes the data ([F-19]).
+    pub without_requests: bool,
 }
 
 impl Header {
     fn config(&self) -> Vec<u8> {
+        if self.without_requests {
+            return Vec::new();
+        }
         let mut config = Pb::default().bytes(1, b"rover");
         for flow in &self.flows {
             config = config.always_bytes(2, &flow.encode());
@@ -246,11 +251,12 @@ impl Header {
         pb.0
     }
     pub fn json(&self) -> Value {
+        let (asset, key) = if self.without_requests { ("", "") } else { ("rover", "rover-v1") };
         json!({
             "format_version": 1, "first_seq": self.first_seq, "wall_clock_ns": "1700000000000000000",
             "monotonic_ns": 5_000_000, "recorder": "golden", "recorder_version": "1.2.3", "host": "bench",
             "ingestion_config": {
-                "asset_name": "rover", "client_key": "rover-v1",
+                "asset_name": asset, "client_key": key,
                 "flows": self.flows.iter().map(Flow::json).collect::<Vec<_>>(),
                 "sha256": sha256(&self.config()),
             },

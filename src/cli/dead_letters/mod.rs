@@ -1,0 +1,233 @@
+//! `sift-replay dead-letters PATH…`: what a destination refused for good, and why.
+
+mod export;
+
+use std::collections::HashSet;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::{Value, json};
+use walkdir::WalkDir;
+
+use super::args::OutputArgs;
+use super::exit::{Exit, Failure};
+use super::text::{Table, count, note, number, out, shown, shown_path, time};
+use crate::catalog::{STATE_DIR, check_paths};
+use crate::format::TimeRange;
+use crate::replay::{
+    DEAD_LETTERS_DIR, DeadLetterGroup, DeadLetterSession, Refusal, Subject, Trouble, list_dead_letters,
+};
+
+/// Characters of a reason or a path that a table shows.
+const MAX_CELL_CHARS: usize = 80;
+
+/// Ranges of seqs that a table shows.
+const MAX_CELL_RANGES: usize = 3;
+
+#[derive(Debug, Args)]
+pub(super) struct DeadLettersArgs {
+    /// The files and directories that were replayed; their dead letters are found wherever a replay keeps them
+    #[arg(value_name = "PATH", required = true)]
+    paths: Vec<PathBuf>,
+
+    /// Look into this state directory alone
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+
+    /// Print each dead letter as a line of JSON. Values have their channel's name, where the recording tells it; 64-bit
+    /// numbers and times (ns since 1970) are strings, as are NaN, Infinity and -Infinity; bytes and bit fields are in hex.
+    /// What that doesn't show wholly has its bytes, in hex, as "request"
+    #[arg(long)]
+    export: bool,
+}
+
+pub(super) fn run(args: &DeadLettersArgs, output: &OutputArgs) -> Result<Exit, Failure> {
+    check_paths(&args.paths).map_err(Failure::fatal)?;
+    let users_dir = dirs::state_dir().or_else(dirs::data_local_dir).map(|dir| dir.join("sift-replay"));
+    let dirs = state_dirs(&args.paths, args.state_dir.as_deref(), users_dir.as_deref());
+    let troubles = if args.export { export::run(&dirs, output)? } else { print_list(&dirs, output)? };
+    for Trouble { path, what } in &troubles {
+        note(format!("can't be read: {}: {}", shown_path(path), shown(what)));
+    }
+    Ok(if troubles.is_empty() { Exit::Complete } else { Exit::Incomplete })
+}
+
+/// The state directories in which the dead letters of `paths` may be: `state_dir` alone if it is given; else every
+/// `.sift-replay` at, below and above them, and all in the user's own directory.
+fn state_dirs(paths: &[PathBuf], state_dir: Option<&Path>, users_dir: Option<&Path>) -> Vec<PathBuf> {
+    if let Some(dir) = state_dir {
+        return vec![dir.to_owned()];
+    }
+    let mut found = Vec::new();
+    for path in paths {
+        let path = path.canonicalize().unwrap_or_else(|_| path.clone());
+        for above in path.ancestors() {
+            found.push(above.join(STATE_DIR));
+            // The path itself may be within one.
+            if above.file_name().is_some_and(|name| name == STATE_DIR) {
+                found.push(above.to_owned());
+            }
+        }
+        found.extend(dirs_below(&path).filter(|dir| dir.file_name().is_some_and(|name| name == STATE_DIR)));
+    }
+    found.extend(users_dir.into_iter().flat_map(dirs_below));
+    found.retain(|dir| dir.join(DEAD_LETTERS_DIR).is_dir());
+    let mut seen = HashSet::new();
+    found.retain(|dir| seen.insert(dir.canonicalize().unwrap_or_else(|_| dir.clone())));
+    found
+}
+
+/// Directories at and below `dir`, in the order of their names; what can't be read is passed over.
+fn dirs_below(dir: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let entries = WalkDir::new(dir).sort_by_file_name().into_iter().filter_map(Result::ok);
+    entries.filter(|entry| entry.file_type().is_dir()).map(walkdir::DirEntry::into_path)
+}
+
+fn print_list(dirs: &[PathBuf], output: &OutputArgs) -> Result<Vec<Trouble>, Failure> {
+    let list = list_dead_letters(dirs).map_err(Failure::fatal)?;
+    let groups = || list.sessions.iter().flat_map(|session| session.groups.iter().map(move |group| (session, group)));
+    let records: u64 = groups().map(|(_, group)| group.records).sum();
+    let sessions = list.sessions.iter().filter(|session| !session.groups.is_empty()).count();
+    if output.json {
+        groups().for_each(|(session, group)| out(group_json(session, group)));
+        for Trouble { path, what } in &list.troubles {
+            out(json!({"event": "trouble", "path": path.to_string_lossy(), "what": what}));
+        }
+        out(json!({
+            "event": "summary", "records": records, "groups": groups().count(), "sessions": sessions,
+            "troubles": list.troubles.len(),
+        }));
+        return Ok(list.troubles);
+    }
+    if records == 0 {
+        out("no dead letters");
+        return Ok(list.troubles);
+    }
+    let mut table = Table::new(&["refused", "asset", "run", "flow", ">records", "reason", "origin"]);
+    groups().for_each(|(session, group)| rows(&mut table, session, group));
+    table.print();
+    out(format!("{} in {}", letters(records), count(sessions as u64, "session", "sessions")));
+    Ok(list.troubles)
+}
+
+fn letters(records: u64) -> String {
+    count(records, "dead letter", "dead letters")
+}
+
+/// A row for each flow.
+fn rows(table: &mut Table, session: &DeadLetterSession, group: &DeadLetterGroup) {
+    let refused = if group.refused.is_empty() { "?".to_owned() } else { time(group.refused.least) };
+    let asset = session.asset.as_deref().map_or_else(|| "?".to_owned(), cell);
+    let run = session.run.as_deref().map(cell).unwrap_or_default();
+    let reason = match &group.refusal {
+        _ if group.mixed => "(various)".to_owned(),
+        Some(refusal) => cell(&refusal.reason),
+        None => "(lost)".to_owned(),
+    };
+    let origin = origin_text(group);
+    let flows = group.flows.iter().map(|(flow, records)| (cell(flow), *records));
+    let others = (group.other_flows > 0).then(|| ("(others)".to_owned(), group.other_flows));
+    for (flow, records) in flows.chain(others) {
+        table.row([refused.clone(), asset.clone(), run.clone(), flow, number(records), reason.clone(), origin.clone()]);
+    }
+}
+
+/// A text that somebody else chose, short enough for a table.
+fn cell(text: &str) -> String {
+    let shown = shown(text);
+    match shown.char_indices().nth(MAX_CELL_CHARS) {
+        None => shown,
+        Some((end, _)) => format!("{}\u{2026}", shown.get(..end).unwrap_or_default()),
+    }
+}
+
+fn origin_text(group: &DeadLetterGroup) -> String {
+    let Some(Refusal { subject, origin_path, .. }) = group.refusal.as_ref().filter(|_| !group.mixed) else {
+        return "?".to_owned();
+    };
+    let (whose, unit) = match subject {
+        Some(Subject::Session(session)) => (format!("session {session}"), "seq"),
+        Some(Subject::Pbfs(_)) if !origin_path.is_empty() => (cell(origin_path), "message"),
+        Some(pbfs) => (pbfs.to_string(), "message"),
+        None => return "?".to_owned(),
+    };
+    let mut ranges: Vec<_> = group.seqs.ranges().take(MAX_CELL_RANGES).map(|range| range_text(&range)).collect();
+    if group.seqs.ranges().nth(MAX_CELL_RANGES).is_some() {
+        ranges.push("\u{2026}".to_owned());
+    }
+    format!("{whose}, {unit} {}", ranges.join(", "))
+}
+
+fn range_text(range: &Range<u64>) -> String {
+    let last = range.end.saturating_sub(1);
+    if range.start == last { last.to_string() } else { format!("{}\u{2013}{last}", range.start) }
+}
+
+fn group_json(session: &DeadLetterSession, group: &DeadLetterGroup) -> Value {
+    let refusal = group.refusal.as_ref().filter(|_| !group.mixed);
+    let ends = |times: &TimeRange| (!times.is_empty()).then_some((times.least, times.greatest)).unzip();
+    let ((refused_first, refused_last), (first, last)) = (ends(&group.refused), ends(&group.times));
+    let seqs = group.seqs.ranges().map(|range| json!({"first": range.start, "end": range.end}));
+    json!({
+        "event": "dead-letters", "session": session.session.to_string(),
+        "files": session.files.iter().map(|file| file.to_string_lossy()).collect::<Vec<_>>(),
+        "destination": refusal.map(|refusal| refusal.target.as_str()), "origin": origin_json(refusal),
+        "origin_path": origin_path(refusal), "asset": session.asset, "run": session.run,
+        "reason": refusal.map(|refusal| &refusal.reason), "mixed": group.mixed,
+        "records": group.records, "seqs": seqs.collect::<Vec<_>>(), "flows": group.flows,
+        "records_of_other_flows": group.other_flows, "refused_first_ns": refused_first,
+        "refused_last_ns": refused_last, "first_ns": first, "last_ns": last,
+    })
+}
+
+fn origin_json(refusal: Option<&Refusal>) -> Value {
+    match refusal.and_then(|refusal| refusal.subject) {
+        Some(Subject::Session(session)) => json!({"session": session.to_string()}),
+        Some(Subject::Pbfs(id)) => json!({"pbfs": id.to_string()}),
+        None => Value::Null,
+    }
+}
+
+fn origin_path(refusal: Option<&Refusal>) -> Option<&str> {
+    refusal.map(|refusal| refusal.origin_path.as_str()).filter(|path| !path.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn state_directories_are_found_at_below_and_above_the_paths_and_in_the_users_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        let with = |name: &str| {
+            let state = root.join(name);
+            std::fs::create_dir_all(state.join(DEAD_LETTERS_DIR)).unwrap();
+            state
+        };
+        let above = with("drive/.sift-replay");
+        let below = with("drive/day 1/rig/.sift-replay");
+        let beside = with("drive/day 2/.sift-replay");
+        let (users, shared) = (with("home/sift-replay/a1b2"), with("home/sift-replay"));
+        std::fs::create_dir_all(root.join("drive/day 1/empty/.sift-replay")).unwrap();
+        let home = root.join("home/sift-replay");
+        let find = |path: &str| state_dirs(&[root.join(path)], None, Some(&home));
+        assert_eq!(find("drive/day 1"), [&above, &below, &shared, &users].map(Clone::clone));
+        assert_eq!(find("drive"), [&above, &below, &beside, &shared, &users].map(Clone::clone));
+        // A path in one, and the same one by two ways.
+        assert_eq!(find("drive/day 2/.sift-replay/dead-letters").first(), Some(&beside));
+        assert_eq!(state_dirs(&[beside.clone(), beside.join(".")], None, None), [beside, above]);
+        assert!(state_dirs(&[root.join("home")], None, Some(&root.join("nowhere"))).is_empty());
+        let given = root.join("elsewhere");
+        assert_eq!(state_dirs(&[home.clone(), root], Some(&given), Some(&home)), [given]);
+    }
+
+    #[test]
+    fn cells_are_short_and_command_no_terminal() {
+        assert_eq!(cell("a\u{1b}[2J"), "a\\u{1b}[2J");
+        let long = cell(&"\u{20ac}".repeat(500));
+        assert_eq!(long.chars().count(), MAX_CELL_CHARS + 1);
+        assert_eq!((range_text(&(3..4)), range_text(&(3..6))), ("3".to_owned(), "3\u{2013}5".to_owned()));
+    }
+}
