@@ -1,5 +1,6 @@
 //! Replaying: from files to acknowledged windows.
 
+mod checkpoint;
 mod engine;
 mod observe;
 mod options;
@@ -9,6 +10,9 @@ mod report;
 mod target;
 mod window;
 
+pub use checkpoint::{
+    Checkpoint, Checkpoints, Done, Forget, Forgotten, KnownTarget, Outcome, PbfsMark, StateDirs, StateError,
+};
 pub use engine::{replay, replay_until};
 pub use observe::{Observer, Origin, ReplayEvent};
 pub use options::{After, OnReject, Rate, ReplayOptions, Rewrite, Selection};
