@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::checkpoints::CheckpointsArgs;
 use crate::replay::OnReject;
 
 /// Replays telemetry recorded without a network into Sift: complete, once, and with proof that nothing is missing.
@@ -39,6 +40,8 @@ A directory whose name is that of a command is given as ./ls, for example.";
 pub(super) enum Command {
     /// List what directories hold: sessions, backups, and files that are neither
     Ls(LsArgs),
+    /// Show or forget what destinations have acknowledged
+    Checkpoints(CheckpointsArgs),
     /// Run a small Sift endpoint that records what it receives as segments
     Receive(ReceiveArgs),
     /// Record a simulated flight, cut it off, damage it, replay it, and check that everything adds up

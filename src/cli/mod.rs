@@ -1,6 +1,7 @@
 //! The command line: it parses, calls the layers below, prints, and chooses the exit code.
 
 mod args;
+mod checkpoints;
 mod demo;
 mod exit;
 mod ls;
@@ -28,6 +29,7 @@ pub fn main() -> ExitCode {
         }
         None => replay::run(&cli.replay, &cli.output),
         Some(Command::Ls(args)) => ls::run(&args, &cli.output),
+        Some(Command::Checkpoints(args)) => checkpoints::run(&args, &cli.output),
         Some(Command::Receive(args)) => receive::run(&args, &cli.output),
         Some(Command::Demo(args)) => demo::run(&args, &cli.output),
         Some(Command::DemoVehicle(args)) => demo::vehicle(&args),
