@@ -32,6 +32,27 @@ impl SeqSet {
         self.ranges.iter().map(|(&start, &end)| start..end)
     }
 
+    /// Whether `seq` is in it.
+    pub fn contains(&self, seq: u64) -> bool {
+        self.ranges.range(..=seq).next_back().is_some_and(|(_, &end)| seq < end)
+    }
+
+    /// Adds all of `other`.
+    pub fn union(&mut self, other: &Self) {
+        for range in other.ranges() {
+            self.insert(range);
+        }
+    }
+
+    /// Its seqs that aren't in `other`.
+    pub fn without(&self, other: &Self) -> Self {
+        let mut rest = Self::new();
+        for range in self.ranges().flat_map(|range| other.missing_in(range)) {
+            rest.insert(range);
+        }
+        rest
+    }
+
     /// The parts of `range` that aren't in the set, in order.
     pub fn missing_in(&self, range: Range<u64>) -> Vec<Range<u64>> {
         let mut missing = Vec::new();
@@ -105,6 +126,15 @@ mod tests {
             prop_assert_eq!(set.ranges().flatten().collect::<Vec<_>>(), model.iter().copied().collect::<Vec<_>>());
             let missing: Vec<u64> = set.missing_in(5..110).into_iter().flatten().collect();
             prop_assert_eq!(missing, (5..110).filter(|seq| !model.contains(seq)).collect::<Vec<_>>());
+            for seq in 0..130 {
+                prop_assert_eq!(set.contains(seq), model.contains(&seq));
+            }
+            let mut other = SeqSet::new();
+            other.insert(30..60);
+            let rest: Vec<u64> = set.without(&other).ranges().flatten().collect();
+            prop_assert_eq!(rest, model.iter().copied().filter(|seq| !(30..60).contains(seq)).collect::<Vec<_>>());
+            other.union(&set);
+            prop_assert_eq!(other.len(), model.iter().copied().chain(30..60).collect::<std::collections::BTreeSet<_>>().len() as u64);
             let ranges: Vec<_> = set.ranges().collect();
             prop_assert!(ranges.windows(2).all(|pair| pair[0].end < pair[1].start));
         }

@@ -2,6 +2,7 @@
 
 mod args;
 mod dead_letters;
+mod checkpoints;
 mod demo;
 mod exit;
 mod ls;
@@ -30,6 +31,7 @@ pub fn main() -> ExitCode {
         None => replay::run(&cli.replay, &cli.output),
         Some(Command::Ls(args)) => ls::run(&args, &cli.output),
         Some(Command::DeadLetters(args)) => dead_letters::run(&args, &cli.output),
+        Some(Command::Checkpoints(args)) => checkpoints::run(&args, &cli.output),
         Some(Command::Receive(args)) => receive::run(&args, &cli.output),
         Some(Command::Demo(args)) => demo::run(&args, &cli.output),
         Some(Command::DemoVehicle(args)) => demo::vehicle(&args),

@@ -8,6 +8,9 @@ use super::limits::{MAX_RAW_BYTES, MAX_STORED_BYTES, RECORD_PREFIX_BYTES};
 /// The first bytes of every segment ([F-3]). A byte above 127 and both line ends show a transfer in text mode.
 pub const MAGIC: [u8; 8] = *b"\x89SFR\r\n\x1a\n";
 
+/// The first bytes of every checkpoint journal ([F-39]): another than a segment's.
+pub const JOURNAL_MAGIC: [u8; 8] = *b"\x89SFJ\r\n\x1a\n";
+
 /// The first bytes of every frame ([F-5]): random, so that telemetry hardly ever holds them.
 pub const SYNC_MARKER: [u8; 8] = [0xd7, 0x1c, 0x4a, 0xe9, 0x85, 0x3b, 0xf2, 0x60];
 
@@ -36,6 +39,8 @@ pub enum Kind {
     Mark,
     /// The end: totals and an index.
     Seal,
+    /// What destinations have acknowledged; in journals only ([F-40]).
+    Checkpoint,
     /// A kind that this version doesn't know: skipped, and counted ([F-11]).
     Unknown(u8),
 }
@@ -49,6 +54,7 @@ impl Kind {
             Self::Schema => 3,
             Self::Mark => 4,
             Self::Seal => 5,
+            Self::Checkpoint => 6,
             Self::Unknown(byte) => byte,
         }
     }
@@ -61,6 +67,7 @@ impl Kind {
             3 => Self::Schema,
             4 => Self::Mark,
             5 => Self::Seal,
+            6 => Self::Checkpoint,
             other => Self::Unknown(other),
         }
     }
@@ -74,6 +81,7 @@ impl fmt::Display for Kind {
             Self::Schema => f.write_str("SCHEMA"),
             Self::Mark => f.write_str("MARK"),
             Self::Seal => f.write_str("SEAL"),
+            Self::Checkpoint => f.write_str("CHECKPOINT"),
             Self::Unknown(byte) => write!(f, "unknown kind {byte}"),
         }
     }

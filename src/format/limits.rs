@@ -22,3 +22,7 @@ pub const MAX_SEAL_FLOWS: usize = 4096;
 
 /// Most bytes that the rest of a PBFS chunk may have before a reader takes its length for garbage ([P-2]).
 pub const MAX_PBFS_CHUNK_BYTES: u64 = 64 << 20;
+
+/// Most bytes that a CHECKPOINT payload may have before compression ([F-40]): a hostile one decodes to no more than some
+/// forty times as much.
+pub const MAX_CHECKPOINT_BYTES: u32 = 256 << 10;

@@ -4,6 +4,7 @@
 //! All integers are little-endian and all messages protobuf ([F-1]). Every byte here may come from a damaged or
 //! hostile file: nothing panics, and no length is believed before it is bounded.
 
+mod checkpoint;
 mod error;
 mod frame;
 mod limits;
@@ -16,11 +17,14 @@ mod scan;
 mod seal;
 mod wire;
 
+pub use checkpoint::{CheckpointMessage, PbfsFacts, PbfsFactsMark, SeqRange, SessionFacts, TargetFacts};
 pub use error::{DamageCause, EncodeError, PayloadError, Unreadable, WireError, WireProblem};
-pub use frame::{Codec, FLAG_BARE, FRAME_HEADER_BYTES, Frame, FrameHeader, Kind, MAGIC, SYNC_MARKER, TimeRange};
+pub use frame::{
+    Codec, FLAG_BARE, FRAME_HEADER_BYTES, Frame, FrameHeader, JOURNAL_MAGIC, Kind, MAGIC, SYNC_MARKER, TimeRange,
+};
 pub use limits::{
-    MAX_INDEX_ENTRIES, MAX_PBFS_CHUNK_BYTES, MAX_RAW_BYTES, MAX_RECORD_BYTES, MAX_SEAL_FLOWS, MAX_STORED_BYTES,
-    RECORD_PREFIX_BYTES,
+    MAX_CHECKPOINT_BYTES, MAX_INDEX_ENTRIES, MAX_PBFS_CHUNK_BYTES, MAX_RAW_BYTES, MAX_RECORD_BYTES, MAX_SEAL_FLOWS,
+    MAX_STORED_BYTES, RECORD_PREFIX_BYTES,
 };
 pub use message::{
     Abandoned, AddedFlows, BitFieldElement, ChannelConfig, ClockStep, Confirmed, Dropped, EnumType, FORMAT_VERSION,

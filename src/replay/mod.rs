@@ -1,6 +1,7 @@
 //! Replaying: from files to acknowledged windows.
 
 mod dead_letter;
+mod checkpoint;
 mod engine;
 mod lane;
 mod observe;
@@ -20,6 +21,9 @@ pub use dead_letter::{
     DEAD_LETTERS_DIR, DeadLetter, DeadLetterGroup, DeadLetterList, DeadLetterSession, DeadLetters, Refusal,
     RefusedRange, RefusedRecord, Trouble, catalog as dead_letter_catalog, list as list_dead_letters,
     origins as dead_letter_origins, read as read_dead_letters, sessions_for as dead_letters_for,
+};
+pub use checkpoint::{
+    Checkpoint, Checkpoints, Done, Forget, Forgotten, KnownTarget, Outcome, PbfsMark, StateDirs, StateError,
 };
 pub use engine::{replay, replay_until};
 pub use observe::{Observer, Origin, ReplayEvent};

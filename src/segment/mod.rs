@@ -13,5 +13,5 @@ pub use error::SegmentError;
 pub use name::{OPEN_SUFFIX, SEALED_SUFFIX, SegmentName, session_dir};
 pub use pbfs::{PbfsEvent, PbfsReader, SNIFF_BYTES, is_pbfs};
 pub use reader::{Batch, Event, Identity, SegmentReader, SkipReason, Skipped};
-pub use storage::{Disk, Storage, StorageFile};
+pub use storage::{Disk, FileLock, LockKind, Storage, StorageFile};
 pub use writer::{PendingFrame, SegmentWriter};

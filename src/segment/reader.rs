@@ -226,8 +226,9 @@ fn event<'a>(decoder: &'a mut PayloadDecoder, frame: Frame<'a>) -> Event<'a> {
     let seqs = (header.count > 0).then(|| header.first_seq..header.end_seq());
     let skipped =
         |reason| Event::Skipped(Skipped { offset: header.offset, len: header.frame_len(), reason, seqs: seqs.clone() });
-    if let Kind::Unknown(kind) = header.kind {
-        return skipped(SkipReason::UnknownKind(kind));
+    // [F-40]: CHECKPOINT has no place in a segment.
+    if let Kind::Unknown(_) | Kind::Checkpoint = header.kind {
+        return skipped(SkipReason::UnknownKind(header.kind.to_byte()));
     }
     let malformed = Event::Damage(Damage {
         offset: header.offset,
@@ -256,7 +257,7 @@ fn event<'a>(decoder: &'a mut PayloadDecoder, frame: Frame<'a>) -> Event<'a> {
                 records,
             })
         }),
-        Kind::Unknown(_) => None,
+        Kind::Checkpoint | Kind::Unknown(_) => None,
     };
     event.unwrap_or(malformed)
 }

@@ -1,8 +1,8 @@
 //! The one seam through which files are written: append, sync, rename, remove, sync a directory. The recorder and the
 //! replayer's checkpoints know no other way to a disk, so that tests can put a failing or crashing one in its place.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 /// A place where segments are written.
@@ -48,6 +48,47 @@ pub trait Storage: Send + Sync + 'static {
     /// # Errors
     /// The operating system's.
     fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Locks a file that exists; `None` if somebody else has locked it, in this process or another. A storage that only
+    /// one process can know needs no locks; the default locks nothing.
+    ///
+    /// # Errors
+    /// The operating system's; [`io::ErrorKind::Unsupported`] if the file system has no locks.
+    fn lock(&self, path: &Path, kind: LockKind) -> io::Result<Option<FileLock>> {
+        let _ = (path, kind);
+        Ok(Some(FileLock::nothing()))
+    }
+}
+
+/// How a file is locked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LockKind {
+    /// Beside others that are shared.
+    Shared,
+    /// Alone.
+    Exclusive,
+}
+
+/// A lock on a file. It ends when this is dropped, and at the latest with the process, however that ends.
+#[derive(Debug)]
+pub struct FileLock(Option<File>);
+
+impl FileLock {
+    /// For a storage that nobody else knows: locks nothing.
+    pub fn nothing() -> Self {
+        Self(None)
+    }
+
+    /// Replaces what is in the file, which is there for people: nothing rests on it.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn write_note(&mut self, text: &str) -> io::Result<()> {
+        let Some(file) = &mut self.0 else { return Ok(()) };
+        file.set_len(0)?;
+        file.rewind()?;
+        file.write_all(text.as_bytes())
+    }
 }
 
 /// A file that is appended to. After an error it must not be used any more.
@@ -63,6 +104,15 @@ pub trait StorageFile: Send {
     /// # Errors
     /// The operating system's; then what was appended since the last sync may be lost.
     fn sync(&mut self) -> io::Result<()>;
+
+    /// Locks the file exclusively, for as long as it is open; false if somebody else has locked it. The default locks
+    /// nothing.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn lock(&mut self) -> io::Result<bool> {
+        Ok(true)
+    }
 }
 
 /// The computer's file system.
@@ -136,6 +186,25 @@ impl Storage for Disk {
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
     }
+
+    fn lock(&self, path: &Path, kind: LockKind) -> io::Result<Option<FileLock>> {
+        // Some file systems lock alone only what is open for writing; a read-only one can be locked all the same.
+        let file = OpenOptions::new().read(true).write(true).open(path).or_else(|_| File::open(path))?;
+        let locked = match kind {
+            LockKind::Shared => file.try_lock_shared(),
+            LockKind::Exclusive => file.try_lock(),
+        };
+        Ok(held(locked)?.then_some(FileLock(Some(file))))
+    }
+}
+
+/// Whether a lock was had.
+fn held(locked: Result<(), TryLockError>) -> io::Result<bool> {
+    match locked {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(io::Error::new(io::ErrorKind::Unsupported, error)),
+    }
 }
 
 struct DiskFile(File);
@@ -147,5 +216,9 @@ impl StorageFile for DiskFile {
 
     fn sync(&mut self) -> io::Result<()> {
         self.0.sync_data()
+    }
+
+    fn lock(&mut self) -> io::Result<bool> {
+        held(self.0.try_lock())
     }
 }

@@ -52,6 +52,32 @@ impl PendingFrame {
     pub fn end_seq(&self) -> u64 {
         self.first_seq + u64::from(self.count)
     }
+
+    /// Writes the header that the frame has at this place into `buffer`.
+    ///
+    /// # Errors
+    /// [`SegmentError::Encode`] if the payload exceeds a frame.
+    pub(crate) fn place(&mut self, segment_id: u64, offset: u64) -> Result<FrameHeader, SegmentError> {
+        let stored = self.buffer.get(FRAME_HEADER_BYTES..).unwrap_or_default();
+        let header = FrameHeader {
+            kind: self.kind,
+            codec: self.codec,
+            flags: self.flags,
+            stored_len: check_raw_len("a payload", stored.len())?,
+            raw_len: self.raw_len,
+            count: self.count,
+            first_seq: self.first_seq,
+            times: self.times,
+            segment_id,
+            offset,
+            payload_crc: crc32fast::hash(stored),
+        };
+        match self.buffer.first_chunk_mut::<FRAME_HEADER_BYTES>() {
+            Some(place) => *place = header.encode(),
+            None => debug_assert!(false, "a pending frame has room for its header"),
+        }
+        Ok(header)
+    }
 }
 
 /// An open segment.
@@ -125,24 +151,7 @@ impl SegmentWriter {
     /// # Errors
     /// [`SegmentError::Io`], and from then on [`SegmentError::Abandoned`].
     pub fn write(&mut self, frame: &mut PendingFrame) -> Result<(), SegmentError> {
-        let Some((place, stored)) = frame.buffer.split_first_chunk_mut::<FRAME_HEADER_BYTES>() else {
-            debug_assert!(false, "a pending frame has room for its header");
-            return Ok(());
-        };
-        let header = FrameHeader {
-            kind: frame.kind,
-            codec: frame.codec,
-            flags: frame.flags,
-            stored_len: check_raw_len("a payload", stored.len())?,
-            raw_len: frame.raw_len,
-            count: frame.count,
-            first_seq: frame.first_seq,
-            times: frame.times,
-            segment_id: self.segment_id,
-            offset: self.offset,
-            payload_crc: crc32fast::hash(stored),
-        };
-        *place = header.encode();
+        let header = frame.place(self.segment_id, self.offset)?;
         self.append(&frame.buffer)?;
         if frame.kind == Kind::Data {
             self.seal.add_frame(&header);

@@ -114,6 +114,14 @@ impl Destination {
         Ok(Destination { address, api_key, tls, timeouts: options.timeouts, name })
     }
 
+    /// The [`name`](Self::name) of the destination that has this URI.
+    ///
+    /// # Errors
+    /// [`ConnectError::InvalidUri`].
+    pub fn name_of(uri: &str) -> Result<String, ConnectError> {
+        Ok(Address::parse(uri)?.name())
+    }
+
     /// `scheme://host:port`: the same for the same destination, however it was spelled, and without
     /// secrets.
     pub fn name(&self) -> &str {

@@ -90,11 +90,12 @@ fn limits_in_the_text_are_those_in_the_code() {
         ("MAX_INDEX_ENTRIES", format::MAX_INDEX_ENTRIES as u64),
         ("MAX_SEAL_FLOWS", format::MAX_SEAL_FLOWS as u64),
         ("MAX_PBFS_CHUNK_BYTES", format::MAX_PBFS_CHUNK_BYTES),
+        ("MAX_CHECKPOINT_BYTES", u64::from(format::MAX_CHECKPOINT_BYTES)),
     ] {
         assert!(text.contains(&format!("| {value} | `{name}` |")), "{name} is {value}");
     }
-    // [F-3], [F-5], [F-26]
-    for bytes in [format::MAGIC, format::SYNC_MARKER] {
+    // [F-3], [F-5], [F-26], [F-39]
+    for bytes in [format::MAGIC, format::SYNC_MARKER, format::JOURNAL_MAGIC] {
         let spaced: Vec<_> = bytes.iter().map(|b| format!("{b:02x}")).collect();
         assert!(text.contains(&format!("`{}`", spaced.join(" "))));
     }

@@ -13,6 +13,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 pub(super) use replay::ReplayArgs;
 
 use super::dead_letters::DeadLettersArgs;
+use super::checkpoints::CheckpointsArgs;
 
 /// Replays telemetry recorded without a network into Sift: complete, once, and with proof that nothing is missing.
 ///
@@ -48,6 +49,8 @@ pub(super) enum Command {
     Ls(LsArgs),
     /// List the records that a destination refused, with the reason
     DeadLetters(DeadLettersArgs),
+    /// Show or forget what destinations have acknowledged
+    Checkpoints(CheckpointsArgs),
     /// Run a small Sift endpoint that records what it receives as segments
     Receive(ReceiveArgs),
     /// Record a simulated flight, cut it off, damage it, replay it, and check that everything adds up
