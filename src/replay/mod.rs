@@ -3,10 +3,13 @@
 mod engine;
 mod observe;
 mod options;
+mod places;
 mod plan;
 mod read;
 mod report;
 mod target;
+mod watch;
+mod watched;
 mod window;
 
 pub use engine::{replay, replay_until};
@@ -14,3 +17,4 @@ pub use observe::{Observer, Origin, ReplayEvent};
 pub use options::{After, OnReject, Rate, ReplayOptions, Rewrite, Selection};
 pub use report::{Line, Report, Totals};
 pub use target::{PbfsId, Subject, Target};
+pub use watch::Watch;

@@ -18,7 +18,7 @@ pub(super) enum Job {
 /// The jobs of a catalog, in order.
 pub(super) fn plan(catalog: &Catalog) -> Vec<Job> {
     let sessions = catalog.sessions.iter().cloned().map(|session| Job::Session(Arc::new(session)));
-    sessions.chain(catalog.pbfs.iter().cloned().map(Job::Pbfs)).collect()
+    sessions.chain(catalog.pbfs.iter().map(|file| Job::Pbfs(file.path.clone()))).collect()
 }
 
 /// A session's requests as Sift's own types.
