@@ -88,7 +88,42 @@ pub fn check_paths(paths: &[PathBuf]) -> Result<(), DiscoverError> {
 /// [`FileKind::Unreadable`].
 pub fn discover(paths: &[PathBuf]) -> Result<Vec<Found>, DiscoverError> {
     check_paths(paths)?;
-    let mut found: Vec<Found> = Vec::new();
+    let looked = list(paths, Vanished::Listed).into_iter().map(|listed| match listed {
+        Listed::File(path) => Found { kind: kind_of(&path), path },
+        Listed::Other(found) => found,
+    });
+    Ok(looked.collect())
+}
+
+/// Something that a directory lists.
+#[derive(Debug)]
+pub(super) enum Listed {
+    /// A file that nobody has looked into.
+    File(PathBuf),
+    /// Something that can't be looked into.
+    Other(Found),
+}
+
+impl Listed {
+    fn path(&self) -> &Path {
+        match self {
+            Self::File(path) | Self::Other(Found { path, .. }) => path,
+        }
+    }
+}
+
+/// What becomes of a path that isn't there (any more) when it is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Vanished {
+    /// It is listed as unreadable.
+    Listed,
+    /// It is passed over.
+    PassedOver,
+}
+
+/// All that is at and below `paths`, each once, in the order of the names.
+pub(super) fn list(paths: &[PathBuf], vanished: Vanished) -> Vec<Listed> {
+    let mut listed: Vec<Listed> = Vec::new();
     for path in paths {
         let walk = WalkDir::new(path).sort_by_file_name().into_iter();
         for entry in walk.filter_entry(|entry| entry.file_name() != STATE_DIR) {
@@ -96,27 +131,36 @@ pub fn discover(paths: &[PathBuf]) -> Result<Vec<Found>, DiscoverError> {
                 Ok(entry) if entry.file_type().is_dir() => {}
                 // A path that was asked for may be a link to a file; links further down may lead in circles.
                 Ok(entry) if entry.file_type().is_file() || (entry.depth() == 0 && entry.path().is_file()) => {
-                    found.push(Found { kind: kind_of(entry.path()), path: entry.into_path() });
+                    listed.push(Listed::File(entry.into_path()));
                 }
                 // A link to a directory, which was asked for: what is in it follows.
                 Ok(entry) if entry.depth() == 0 && entry.path().is_dir() => {}
+                // A link whose target isn't there at the moment.
+                Ok(entry) if vanished == Vanished::PassedOver && entry.depth() == 0 && !entry.path().exists() => {}
                 Ok(entry) => {
-                    found.push(Found { path: entry.into_path(), kind: FileKind::Foreign(ForeignReason::NotAFile) })
+                    let kind = FileKind::Foreign(ForeignReason::NotAFile);
+                    listed.push(Listed::Other(Found { path: entry.into_path(), kind }));
                 }
-                Err(error) => found.push(Found {
+                Err(error) if vanished == Vanished::PassedOver && is_gone(&error) => {}
+                Err(error) => listed.push(Listed::Other(Found {
                     path: error.path().unwrap_or(path).to_owned(),
                     kind: FileKind::Unreadable(error.io_error().map_or_else(|| error.to_string(), ToString::to_string)),
-                }),
+                })),
             }
         }
     }
     // The same file given twice, or with the directory that it is in.
     let mut seen = std::collections::HashSet::new();
-    found.retain(|file| seen.insert(file.path.canonicalize().unwrap_or_else(|_| file.path.clone())));
-    Ok(found)
+    listed.retain(|entry| seen.insert(entry.path().canonicalize().unwrap_or_else(|_| entry.path().to_owned())));
+    listed
 }
 
-fn kind_of(path: &Path) -> FileKind {
+fn is_gone(error: &walkdir::Error) -> bool {
+    error.io_error().is_some_and(|error| matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory))
+}
+
+/// What the file at `path` is.
+pub(super) fn kind_of(path: &Path) -> FileKind {
     match read_kind(path) {
         Ok(kind) => kind,
         Err(SegmentError::Io { source, .. }) => FileKind::Unreadable(source.to_string()),

@@ -8,8 +8,10 @@ use prost::Message;
 use uuid::Uuid;
 
 use super::discover::{FileKind, ForeignReason, Found};
+use super::fingerprint::Fingerprint;
 use super::seq_set::SeqSet;
-use crate::format::{FlowConfig, IngestionConfig, Run, Seal, SegmentHeader, TimeRange, segment_index};
+use super::stretch::{Stretch, Stretches};
+use crate::format::{FlowConfig, IngestionConfig, MAX_INDEX_ENTRIES, Run, SegmentHeader, TimeRange, segment_index};
 use crate::segment::{SegmentError, SegmentName, SegmentReader};
 
 /// One segment file.
@@ -21,6 +23,8 @@ pub struct SegmentFile {
     pub index: u32,
     /// Its size in bytes.
     pub bytes: u64,
+    /// By what one sees that it has changed since.
+    pub fingerprint: Fingerprint,
     /// What SEAL says, if the segment is sealed and its end sound.
     pub sealed: Option<Sealed>,
     /// Whether its name says that it was never sealed.
@@ -36,16 +40,63 @@ pub struct Sealed {
     pub end_seq: u64,
     /// The times of its records.
     pub times: TimeRange,
+    stretches: Stretches,
 }
 
 impl Sealed {
-    fn of(seal: &Seal) -> Self {
+    fn of(reader: &mut SegmentReader) -> Result<Option<Self>, SegmentError> {
+        let stretches = Stretches::of(reader)?;
+        let Some(seal) = reader.seal() else { return Ok(None) };
         let mut seqs = SeqSet::new();
-        for entry in &seal.index {
+        // [F-25] has no more.
+        for entry in seal.index.iter().take(MAX_INDEX_ENTRIES) {
             seqs.insert(entry.first_seq..entry.first_seq.saturating_add(entry.count));
         }
-        Self { seqs, end_seq: seal.end_seq, times: TimeRange::from_ends(seal.least, seal.greatest) }
+        let times = TimeRange::from_ends(seal.least, seal.greatest);
+        Ok(Some(Self { seqs, end_seq: seal.end_seq, times, stretches }))
     }
+
+    /// The first stretch of the segment that has to be read when the records in `done` are needed no more; `None` if
+    /// nothing has to.
+    ///
+    /// Cautious: a stretch in which seqs are missing counts as needed, unless they are in `done` as well (as dropped on
+    /// board, say); and so does all of a segment whose index is of no use.
+    pub fn first_needed(&self, done: &SeqSet) -> Option<Stretch> {
+        self.next_needed(done, 0)
+    }
+
+    /// Like [`first_needed`](Self::first_needed), of the stretches that end behind `position` (bytes from the file's
+    /// start): the one that `position` is in, if that one is needed, or else a later one.
+    pub fn next_needed(&self, done: &SeqSet, position: u64) -> Option<Stretch> {
+        self.stretches.next_needed(done, position)
+    }
+
+    /// Moves `reader` over what needn't be read because it is in `done`; to be called before each event. Returns false
+    /// when nothing further has to be read.
+    ///
+    /// Where the index turns out to lie, nothing is skipped, so that no record gets lost.
+    ///
+    /// # Errors
+    /// [`SegmentError::Io`] if the file can't be read.
+    pub fn skip_done(&self, reader: &mut SegmentReader, done: &SeqSet) -> Result<bool, SegmentError> {
+        let position = reader.position();
+        let Some(stretch) = self.next_needed(done, position) else { return Ok(false) };
+        if stretch.offset > position {
+            reader.skip_to(stretch.offset, stretch.first_seq)?;
+        }
+        Ok(true)
+    }
+}
+
+/// A backup of the official library.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PbfsFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// By what one sees that it has changed since.
+    pub fingerprint: Fingerprint,
 }
 
 /// A session: one life of one recorder.
@@ -96,7 +147,7 @@ pub struct Catalog {
     /// Sessions, the earliest first.
     pub sessions: Vec<Session>,
     /// Backups of the official library, in the order in which they were begun.
-    pub pbfs: Vec<PathBuf>,
+    pub pbfs: Vec<PbfsFile>,
     /// Files that are something else.
     pub ignored: Vec<Ignored>,
     /// Files that can't be read, or whose session nothing tells.
@@ -106,28 +157,35 @@ pub struct Catalog {
 impl Catalog {
     /// Looks into each segment's beginning and end, and groups them.
     pub fn build(found: Vec<Found>) -> Self {
+        let mut known = Known::default();
+        Self::group(found.into_iter().map(|Found { path, kind }| {
+            let content = Content::of(&path, kind, &mut known);
+            (path, content)
+        }))
+    }
+
+    /// Groups what was looked into.
+    pub(super) fn group(files: impl Iterator<Item = (PathBuf, Content)>) -> Self {
         let mut catalog = Self::default();
         let mut groups: BTreeMap<Uuid, Vec<Opened>> = BTreeMap::new();
         let mut nameless = Vec::new();
-        let mut known = HashSet::new();
-        for Found { path, kind } in found {
-            match kind {
-                FileKind::Foreign(reason) => catalog.ignored.push(Ignored { path, reason }),
-                FileKind::Unreadable(reason) => catalog.unreadable.push(Unreadable { path, reason }),
-                FileKind::Pbfs => catalog.pbfs.push(path),
-                FileKind::Segment => match open(&path, &mut known) {
-                    Ok(Opened { session: Some(session), opened, id }) => {
-                        groups.entry(session).or_default().push(Opened { session: Some(session), opened, id });
-                    }
-                    Ok(opened) => nameless.push(opened),
-                    Err(error) => catalog.unreadable.push(Unreadable { path, reason: error.to_string() }),
+        for (path, content) in files {
+            match content {
+                Content::Foreign(reason) => catalog.ignored.push(Ignored { path, reason }),
+                Content::Unreadable(reason) => catalog.unreadable.push(Unreadable { path, reason }),
+                Content::Pbfs(fingerprint) => {
+                    catalog.pbfs.push(PbfsFile { path, bytes: fingerprint.bytes, fingerprint });
+                }
+                Content::Segment(opened) => match opened.session {
+                    Some(session) => groups.entry(session).or_default().push(*opened),
+                    None => nameless.push(*opened),
                 },
             }
         }
         for opened in nameless {
             catalog.adopt(&mut groups, opened);
         }
-        catalog.pbfs.sort_by_cached_key(|path| pbfs_order(path));
+        catalog.pbfs.sort_by_cached_key(|file| pbfs_order(&file.path));
         catalog.sessions = groups.into_iter().map(|(id, segments)| session(id, segments)).collect();
         catalog
     }
@@ -136,55 +194,99 @@ impl Catalog {
     fn adopt(&mut self, groups: &mut BTreeMap<Uuid, Vec<Opened>>, mut nameless: Opened) {
         for (session, segments) in groups {
             if let Some(index) = nameless.id.and_then(|id| segment_index(*session, id)) {
-                nameless.opened.file.index = index;
+                nameless.file.index = index;
                 segments.push(nameless);
                 return;
             }
         }
         self.unreadable.push(Unreadable {
-            path: nameless.opened.file.path,
+            path: nameless.file.path,
             reason: "neither its header nor its name tells its session: put it beside the session's other segments"
                 .to_owned(),
         });
     }
 }
 
+/// What a file turned out to be.
+#[derive(Debug, Clone)]
+pub(super) enum Content {
+    Foreign(ForeignReason),
+    Unreadable(String),
+    Pbfs(Fingerprint),
+    Segment(Box<Opened>),
+}
+
+impl Content {
+    /// Looks into a file of this kind.
+    pub(super) fn of(path: &Path, kind: FileKind, known: &mut Known) -> Self {
+        match kind {
+            FileKind::Foreign(reason) => Self::Foreign(reason),
+            FileKind::Unreadable(reason) => Self::Unreadable(reason),
+            FileKind::Pbfs => match Fingerprint::of(path) {
+                Ok(fingerprint) => Self::Pbfs(fingerprint),
+                Err(error) => Self::Unreadable(error.to_string()),
+            },
+            FileKind::Segment => match open(path, known) {
+                Ok(opened) => Self::Segment(Box::new(opened)),
+                Err(error) => Self::Unreadable(error.to_string()),
+            },
+        }
+    }
+}
+
 /// A segment that was looked into.
-struct Opened {
+#[derive(Debug, Clone)]
+pub(super) struct Opened {
     session: Option<Uuid>,
     /// The segment's id.
     id: Option<u64>,
-    opened: OpenedFile,
-}
-
-struct OpenedFile {
     file: SegmentFile,
     header: Option<Preamble>,
 }
 
-/// The requests that a header holds. Most segments hold the same: it is in memory once.
+/// Requests of headers. Most segments hold the same: it is in memory once.
+#[derive(Debug, Default)]
+pub(super) struct Known(HashSet<Arc<[u8]>>);
+
+impl Known {
+    fn once(&mut self, bytes: &[u8]) -> Arc<[u8]> {
+        match self.0.get(bytes) {
+            Some(known) => known.clone(),
+            None => {
+                let new: Arc<[u8]> = bytes.into();
+                self.0.insert(new.clone());
+                new
+            }
+        }
+    }
+
+    /// Forgets what nobody holds any more.
+    pub(super) fn forget_unused(&mut self) {
+        self.0.retain(|bytes| Arc::strong_count(bytes) > 1);
+    }
+}
+
+/// The requests that a header holds.
+#[derive(Debug, Clone)]
 struct Preamble {
     ingestion_config: Arc<[u8]>,
     run: Option<Arc<[u8]>>,
 }
 
 impl Preamble {
-    fn new(header: &SegmentHeader, known: &mut HashSet<Arc<[u8]>>) -> Self {
-        let mut once = |bytes: &[u8]| match known.get(bytes) {
-            Some(known) => known.clone(),
-            None => {
-                let new: Arc<[u8]> = bytes.into();
-                known.insert(new.clone());
-                new
-            }
-        };
-        Self { ingestion_config: once(&header.ingestion_config), run: header.run.as_deref().map(once) }
+    fn new(header: &SegmentHeader, known: &mut Known) -> Self {
+        let run = header.run.as_deref().map(|run| known.once(run));
+        Self { ingestion_config: known.once(&header.ingestion_config), run }
     }
 }
 
-fn open(path: &Path, known: &mut HashSet<Arc<[u8]>>) -> Result<Opened, SegmentError> {
-    let mut reader = SegmentReader::open(path)?;
+fn open(path: &Path, known: &mut Known) -> Result<Opened, SegmentError> {
+    // Before it is read: a change in between shows as one that came later.
+    let fingerprint = Fingerprint::of(path).map_err(SegmentError::io("read", path))?;
+    // Never mapped: drives are looked at again and again, and pulled at any time.
+    let mut reader = SegmentReader::open_plain(path)?;
     let identity = reader.identity().clone();
+    let sealed = Sealed::of(&mut reader)?;
     let mut id = identity.segment_id;
     // Any sound frame tells.
     while id.is_none() && reader.next_event()?.is_some() {
@@ -194,23 +296,24 @@ fn open(path: &Path, known: &mut HashSet<Arc<[u8]>>) -> Result<Opened, SegmentEr
         path: path.to_owned(),
         index: identity.index.unwrap_or(0),
         bytes: reader.bytes(),
-        sealed: reader.seal().map(Sealed::of),
+        fingerprint,
+        sealed,
         open: SegmentName::of_path(path).is_some_and(|name| name.open),
     };
     // SEAL's copy has the flows that were added since.
     let header = reader.seal().and_then(|seal| seal.header.as_ref()).or(identity.header.as_ref());
     let header = header.map(|header| Preamble::new(header, known));
-    Ok(Opened { session: identity.session, id, opened: OpenedFile { file, header } })
+    Ok(Opened { session: identity.session, id, file, header })
 }
 
 fn session(id: Uuid, mut segments: Vec<Opened>) -> Session {
     // Sealed before open, long before short: the first of several copies is the likeliest to be whole.
     segments.sort_by_key(|segment| {
-        let file = &segment.opened.file;
+        let file = &segment.file;
         (file.index, file.sealed.is_none(), std::cmp::Reverse(file.bytes), file.path.clone())
     });
-    let requests = merge_requests(segments.iter().filter_map(|segment| segment.opened.header.as_ref()));
-    Session { id, segments: segments.into_iter().map(|segment| segment.opened.file).collect(), requests }
+    let requests = merge_requests(segments.iter().filter_map(|segment| segment.header.as_ref()));
+    Session { id, segments: segments.into_iter().map(|segment| segment.file).collect(), requests }
 }
 
 /// The first header's requests, with the flows that later ones add.

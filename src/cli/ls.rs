@@ -7,7 +7,7 @@ use serde_json::json;
 use super::args::{LsArgs, OutputArgs};
 use super::exit::{Exit, Failure};
 use super::text::{Table, bytes, count, note, number, out, shown, shown_path, time};
-use crate::catalog::{Catalog, SegmentFile, SeqSet, Session, discover};
+use crate::catalog::{Catalog, PbfsFile, SegmentFile, SeqSet, Session, discover};
 use crate::format::TimeRange;
 use crate::segment::{Event, PbfsEvent, PbfsReader, SegmentError, SegmentReader};
 
@@ -51,7 +51,7 @@ pub(super) fn run(args: &LsArgs, output: &OutputArgs) -> Result<Exit, Failure> {
             row(&mut table, [session.id.to_string(), asset, run, number(session.segments.len() as u64)], &listed);
         }
     }
-    for path in &catalog.pbfs {
+    for PbfsFile { path, .. } in &catalog.pbfs {
         let listed = list_pbfs(path);
         records = u64::saturating_add(records, listed.records);
         if output.json {

@@ -7,6 +7,7 @@ mod lane;
 mod observe;
 mod options;
 mod outgoing;
+mod places;
 mod plan;
 mod rate;
 mod read;
@@ -15,6 +16,8 @@ mod report;
 mod retry;
 mod slots;
 mod target;
+mod watch;
+mod watched;
 mod window;
 
 pub use dead_letter::{
@@ -30,3 +33,4 @@ pub use observe::{Observer, Origin, ReplayEvent};
 pub use options::{After, OnReject, Rate, ReplayOptions, Rewrite, Selection};
 pub use report::{Line, Report, Totals};
 pub use target::{PbfsId, Subject, Target};
+pub use watch::Watch;

@@ -62,9 +62,8 @@ impl Job {
         match self {
             Self::Session(session) => {
                 let mut last = None;
-                let new = |index| last.replace(index) != Some(index);
-                let mut new = new;
-                session.segments.iter().filter(|file| new(file.index)).map(|file| file.bytes).sum()
+                let mut is_new = |index| last.replace(index) != Some(index);
+                session.segments.iter().filter(|file| is_new(file.index)).map(|file| file.bytes).sum()
             }
             Self::Pbfs(file) => file.bytes,
         }

@@ -1,7 +1,7 @@
 //! Reading one segment, whatever its state: sealed, open, torn, damaged. Readers never write.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::error::SegmentError;
 use super::name::SegmentName;
-use super::source::Source;
+use super::source::{Source, read_at};
 use crate::format::{
     AddedFlows, Damage, DamageCause, FLAG_BARE, FRAME_HEADER_BYTES, Frame, FrameHeader, Kind, MAGIC, MarkMessage,
     PayloadDecoder, PayloadError, Records, Scanner, Seal, SegmentHeader, Step, TRAILER_BYTES, TimeRange, Torn,
@@ -123,7 +123,11 @@ pub struct SegmentReader {
     decoder: PayloadDecoder,
     identity: Identity,
     seal: Option<Box<Seal>>,
+    /// Where the SEAL frame begins; behind every other frame.
+    seal_offset: u64,
     bytes: u64,
+    /// The seq behind the last record that was read.
+    end_seq: u64,
 }
 
 impl SegmentReader {
@@ -132,6 +136,19 @@ impl SegmentReader {
     /// # Errors
     /// [`SegmentError::Io`]. Damage isn't an error.
     pub fn open(path: &Path) -> Result<Self, SegmentError> {
+        Self::open_as(path, true)
+    }
+
+    /// Like [`open`](Self::open), but never maps the file: for drives that may be pulled while it is read, which
+    /// would end the process if it were mapped.
+    ///
+    /// # Errors
+    /// [`SegmentError::Io`]. Damage isn't an error.
+    pub fn open_plain(path: &Path) -> Result<Self, SegmentError> {
+        Self::open_as(path, false)
+    }
+
+    fn open_as(path: &Path, may_map: bool) -> Result<Self, SegmentError> {
         let io_error = |source| SegmentError::Io { action: "read", path: path.to_owned(), source };
         let mut file = File::open(path).map_err(io_error)?;
         let bytes = file.metadata().map_err(io_error)?.len();
@@ -150,7 +167,8 @@ impl SegmentReader {
         let identity = identify(header, seal.as_ref(), name);
         // Only a file that its writer has finished with is mapped.
         let sealed = seal.is_some() && name.is_some_and(|name| !name.open);
-        let source = Source::open(path, sealed).map_err(io_error)?;
+        let source = Source::open(path, may_map && sealed).map_err(io_error)?;
+        let seal_offset = seal.as_ref().map_or(u64::MAX, |(_, frame)| frame.offset);
         Ok(Self {
             path: path.to_owned(),
             source,
@@ -158,7 +176,9 @@ impl SegmentReader {
             decoder: PayloadDecoder::default(),
             identity,
             seal: seal.map(|(seal, _)| Box::new(seal)),
+            seal_offset,
             bytes,
+            end_seq: 0,
         })
     }
 
@@ -192,6 +212,57 @@ impl SegmentReader {
         self.scanner.position()
     }
 
+    /// The header of the frame that begins at `offset` bytes, if a sound one of this segment does. Reading isn't moved.
+    ///
+    /// # Errors
+    /// [`SegmentError::Io`] if the file can't be read.
+    pub fn frame_at(&mut self, offset: u64) -> Result<Option<FrameHeader>, SegmentError> {
+        let mut bytes = [0; FRAME_HEADER_BYTES];
+        if !self.source.peek(offset, &mut bytes).map_err(SegmentError::io("read", &self.path))? {
+            return Ok(None);
+        }
+        Ok(FrameHeader::decode(&bytes, offset, self.segment_id()).ok())
+    }
+
+    /// Goes on at `offset` bytes, where a frame is known to begin: a stretch of SEAL's index, whose first DATA frame has
+    /// `first_seq`; or, with `None`, where an earlier reading of this segment ended ([`position`](Self::position), or
+    /// the beginning of what was torn). What lies before is neither read nor reported.
+    ///
+    /// Returns whether it is so. If there is no such frame (an index may lie, a file be damaged or replaced), nothing is
+    /// skipped: reading goes on where it was.
+    ///
+    /// # Errors
+    /// [`SegmentError::Io`] if the file can't be read.
+    pub fn skip_to(&mut self, offset: u64, first_seq: Option<u64>) -> Result<bool, SegmentError> {
+        // Behind SEAL nothing is a frame ([F-2]).
+        if offset < self.position().max(MAGIC.len() as u64) || self.position() > self.seal_offset {
+            return Ok(false);
+        }
+        let frame = self.frame_at(offset)?;
+        let fits = match (first_seq, &frame) {
+            // [F-34]: seqs never go back, so that none behind `first_seq` stands in what is skipped.
+            (Some(seq), Some(frame)) => {
+                frame.kind == Kind::Data && frame.first_seq == seq && seq >= self.end_seq && offset < self.seal_offset
+            }
+            (None, Some(_)) => offset <= self.seal_offset,
+            (None, None) => self.ends_at(offset)?,
+            (Some(_), None) => false,
+        };
+        if fits {
+            self.scanner = Scanner::at_frame(self.segment_id(), offset);
+            self.source.forget_end();
+        }
+        Ok(fits)
+    }
+
+    /// Whether the file ends at, or less than a frame's header behind, `offset`.
+    fn ends_at(&mut self, offset: u64) -> Result<bool, SegmentError> {
+        let (mut last, mut header) = ([0; 1], [0; FRAME_HEADER_BYTES]);
+        let begins =
+            self.source.peek(offset.saturating_sub(1), &mut last).map_err(SegmentError::io("read", &self.path))?;
+        Ok(begins && !self.source.peek(offset, &mut header).map_err(SegmentError::io("read", &self.path))?)
+    }
+
     /// The next event; `None` at the end.
     ///
     /// # Errors
@@ -214,6 +285,9 @@ impl SegmentReader {
             }
         };
         self.identity.segment_id.get_or_insert(header.segment_id);
+        if header.kind == Kind::Data {
+            self.end_seq = header.end_seq();
+        }
         let window = self.source.window(header.offset).0;
         let frame = window.get(..FRAME_HEADER_BYTES + header.stored_len as usize);
         let stored = frame.and_then(|frame| frame.get(FRAME_HEADER_BYTES..)).unwrap_or_default();
@@ -358,13 +432,4 @@ fn read_frame(file: &mut File, offset: u64, kind: Kind) -> io::Result<Option<(Ve
     let mut decoder = PayloadDecoder::default();
     let payload = decoder.decode(&Frame { header, stored: &stored }).ok().map(<[u8]>::to_vec);
     Ok(payload.map(|payload| (payload, header)))
-}
-
-/// Fills `bytes` from `offset` on; false if the file is too short.
-fn read_at(file: &mut File, offset: u64, bytes: &mut [u8]) -> io::Result<bool> {
-    file.seek(SeekFrom::Start(offset))?;
-    match file.read_exact(bytes) {
-        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-        other => other.map(|()| true),
-    }
 }

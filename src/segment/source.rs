@@ -57,6 +57,34 @@ impl Source {
         *at_end = read < wanted;
         Ok(())
     }
+
+    /// Fills `bytes` from `position` on, whatever the windows are; false if the file ends before.
+    pub(crate) fn peek(&mut self, position: u64, bytes: &mut [u8]) -> io::Result<bool> {
+        match self {
+            Self::Mapped(map) => match tail(map, position).get(..bytes.len()) {
+                Some(found) => bytes.copy_from_slice(found),
+                None => return Ok(false),
+            },
+            Self::Plain { file, .. } => return read_at(file, position, bytes),
+        }
+        Ok(true)
+    }
+
+    /// The file may have grown since its end was met: the next window that reaches it doesn't count as the last.
+    pub(crate) fn forget_end(&mut self) {
+        if let Self::Plain { at_end, .. } = self {
+            *at_end = false;
+        }
+    }
+}
+
+/// Fills `bytes` from `offset` on; false if the file is too short.
+pub(crate) fn read_at(file: &mut File, offset: u64, bytes: &mut [u8]) -> io::Result<bool> {
+    file.seek(SeekFrom::Start(offset))?;
+    match file.read_exact(bytes) {
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        other => other.map(|()| true),
+    }
 }
 
 fn tail(bytes: &[u8], from: u64) -> &[u8] {

@@ -64,7 +64,7 @@ fn foreign_files_are_listed_with_the_reason_and_harm_nothing() {
     ignored.sort_by(|a, b| a.0.cmp(&b.0));
     expected.sort_by(|a, b| a.0.cmp(&b.0));
     assert_eq!(ignored, expected);
-    assert_eq!((catalog.unreadable, catalog.pbfs), (Vec::new(), Vec::<PathBuf>::new()));
+    assert_eq!((catalog.unreadable, catalog.pbfs), (Vec::new(), Vec::new()));
     assert_eq!(catalog.sessions.len(), 1);
     block_on(async {
         let rig = Rig::start().await;

@@ -1,0 +1,88 @@
+//! SEAL's index, kept small: from where to read when some of a segment's records are done already ([F-25]).
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::seq_set::SeqSet;
+use crate::format::{IndexEntry, Kind, MAX_INDEX_ENTRIES, Seal};
+use crate::segment::{SegmentError, SegmentReader};
+
+/// Most stretches that are kept of a segment: of a hundred thousand segments, a few hundred MB. Coarser than SEAL's own
+/// index, which costs reading a stretch of a segment too much at most.
+const MAX_STRETCHES: usize = 512;
+
+/// Consecutive frames of a segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stretch {
+    /// Where it begins, in bytes from the file's start. The first one begins at 0, with the HEADER.
+    pub offset: u64,
+    /// Seq of the record with which the DATA frame at `offset` begins; `None` for the first stretch, which begins
+    /// otherwise.
+    pub first_seq: Option<u64>,
+    /// Where the next one begins, or `u64::MAX`.
+    pub end: u64,
+    /// The seqs that may stand in it.
+    pub seqs: Range<u64>,
+}
+
+/// Where the stretches of a sealed segment begin, and with which seq.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Stretches {
+    /// Offset and first seq, in order; empty if SEAL's index is of no use.
+    begins: Arc<[(u64, u64)]>,
+    end_seq: u64,
+}
+
+impl Stretches {
+    /// Of `reader`'s SEAL. An index that breaks [F-25], or whose ends aren't where it says, is of no use: such a segment
+    /// is one stretch.
+    pub(super) fn of(reader: &mut SegmentReader) -> Result<Self, SegmentError> {
+        let Some(seal) = reader.seal().filter(|seal| is_sound(seal)) else { return Ok(Self::default()) };
+        let end_seq = seal.end_seq;
+        let ends = [seal.index.first().copied(), seal.index.last().copied()];
+        let each = seal.index.len().div_ceil(MAX_STRETCHES).max(1);
+        let begins: Vec<(u64, u64)> =
+            seal.index.iter().step_by(each).map(|entry| (entry.offset, entry.first_seq)).collect();
+        for entry in ends.into_iter().flatten() {
+            let frame = reader.frame_at(entry.offset)?;
+            if !frame.is_some_and(|frame| frame.kind == Kind::Data && frame.first_seq == entry.first_seq) {
+                return Ok(Self::default());
+            }
+        }
+        Ok(Self { begins: begins.into(), end_seq })
+    }
+
+    fn get(&self, at: usize) -> Option<Stretch> {
+        let &(offset, first_seq) = self.begins.get(at)?;
+        let next = self.begins.get(at + 1).copied();
+        let (end, end_seq) = next.unwrap_or((u64::MAX, self.end_seq));
+        // What stands before the first record belongs to it: HEADER, marks.
+        let (offset, claimed) = if at == 0 { (0, None) } else { (offset, Some(first_seq)) };
+        Some(Stretch { offset, first_seq: claimed, end, seqs: first_seq..end_seq })
+    }
+
+    /// The first stretch that ends behind `position` and of whose seqs one isn't in `done`.
+    pub(super) fn next_needed(&self, done: &SeqSet, position: u64) -> Option<Stretch> {
+        if self.begins.is_empty() {
+            // Nothing is known: all of it.
+            return Some(Stretch { offset: 0, first_seq: None, end: u64::MAX, seqs: 0..u64::MAX });
+        }
+        let at = self.begins.partition_point(|&(offset, _)| offset <= position).saturating_sub(1);
+        (at..self.begins.len())
+            .filter_map(|at| self.get(at))
+            .find(|stretch| !done.missing_in(stretch.seqs.clone()).is_empty())
+    }
+}
+
+/// Whether an index is as [F-25] wants it.
+fn is_sound(seal: &Seal) -> bool {
+    let next_of = |entry: &IndexEntry| entry.first_seq.checked_add(entry.count);
+    let in_order = seal.index.windows(2).all(|pair| match pair {
+        [a, b] => a.offset < b.offset && next_of(a).is_some_and(|next| next <= b.first_seq),
+        _ => false,
+    });
+    let records = seal.index.iter().try_fold(0u64, |sum, entry| sum.checked_add(entry.count));
+    let end = seal.index.last().and_then(next_of);
+    let bounded = seal.index.len() <= MAX_INDEX_ENTRIES && seal.index.iter().all(|entry| entry.count > 0);
+    bounded && in_order && records == Some(seal.records) && end.is_some_and(|end| end <= seal.end_seq)
+}
