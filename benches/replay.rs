@@ -13,7 +13,7 @@ use divan::counter::{BytesCount, ItemsCount};
 use sift_replay::catalog::{Catalog, discover};
 use sift_replay::format::{Compression, Suffix};
 use sift_replay::record::{Channel, DataType, FlowSchema, Recorder, RecorderOptions, Schema, Timestamp, Value};
-use sift_replay::replay::{ReplayOptions, replay};
+use sift_replay::replay::{Lanes, ReplayOptions, State, Work, replay};
 
 #[allow(dead_code, reason = "shared with the tests, which use all of it")]
 #[path = "../tests/it/support/destination.rs"]
@@ -107,16 +107,17 @@ fn pbfs(workload: Workload) -> PathBuf {
 
 /// Replays all of `dir` to `uri`, again and again.
 fn run(bencher: Bencher<'_, '_>, dir: PathBuf, uri: String, records: u64, runtime: &tokio::runtime::Runtime) {
-    let lane = runtime.block_on(connect(uri));
+    let lanes = Lanes::single(runtime.block_on(connect(uri)));
     let bytes: u64 = {
         let catalog = Catalog::build(discover(std::slice::from_ref(&dir)).unwrap());
         let segments = catalog.sessions.iter().flat_map(|session| &session.segments).map(|file| file.bytes);
-        let backups = catalog.pbfs.iter().map(|path| std::fs::metadata(path).unwrap().len());
+        let backups = catalog.pbfs.iter().map(|file| file.bytes);
         segments.chain(backups).sum()
     };
     bencher.counter(ItemsCount::new(records)).counter(BytesCount::new(bytes)).bench_local(|| {
         let catalog = Catalog::build(discover(std::slice::from_ref(&dir)).unwrap());
-        let report = runtime.block_on(replay(&lane, &catalog, &ReplayOptions::default(), &()));
+        let work = Work::once(std::slice::from_ref(&dir), catalog);
+        let report = runtime.block_on(replay(&lanes, &State::none(), work, &ReplayOptions::default(), &()));
         assert_eq!(report.totals.records_acknowledged, records, "{report:?}");
     });
 }

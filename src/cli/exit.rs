@@ -19,16 +19,23 @@ pub(super) enum Exit {
     Interrupted,
 }
 
+impl Exit {
+    /// The exit code.
+    pub(super) fn code(self) -> u8 {
+        match self {
+            Self::Complete => 0,
+            Self::Fatal => 1,
+            Self::Usage => 2,
+            Self::Incomplete => 3,
+            Self::Destination => 4,
+            Self::Interrupted => 130,
+        }
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(match exit {
-            Exit::Complete => 0,
-            Exit::Fatal => 1,
-            Exit::Usage => 2,
-            Exit::Incomplete => 3,
-            Exit::Destination => 4,
-            Exit::Interrupted => 130,
-        })
+        Self::from(exit.code())
     }
 }
 

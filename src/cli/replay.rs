@@ -1,25 +1,44 @@
 //! `sift-replay PATH…`: the main job.
 
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
 use super::args::{DestinationArgs, OutputArgs, ReplayArgs};
 use super::exit::{Exit, Failure};
 use super::progress::{JsonLines, Lines, print_report};
 use super::text::{note, shown};
 use super::{interrupted, runtime};
-use crate::catalog::{Catalog, check_paths, discover};
-use crate::replay::{Observer, ReplayEvent, ReplayOptions, Report, replay_until};
-use crate::sift::{ApiKey, ConnectError, ConnectErrorKind, Connection, Destination, DestinationOptions};
+use crate::catalog::{Catalog, CatalogCache, discover};
+use crate::replay::{
+    Checkpoints, Lanes, Observer, ReplayEvent, ReplayOptions, Report, State, StateDirs, Watch, Work, dry_run,
+    replay_until,
+};
+use crate::segment::{Disk, Storage};
+use crate::sift::{ApiKey, ConnectError, ConnectErrorKind, Destination, DestinationOptions};
 
 pub(super) fn run(args: &ReplayArgs, output: &OutputArgs) -> Result<Exit, Failure> {
-    check_paths(&args.paths).map_err(Failure::fatal)?;
-    let destination = destination(&args.destination)?;
-    let catalog = Catalog::build(discover(&args.paths).map_err(Failure::fatal)?);
     let options = args.options();
-    let observer: Box<dyn Observer> = match output {
-        OutputArgs { json: true, .. } => Box::new(JsonLines),
-        OutputArgs { quiet: true, .. } => Box::new(()),
-        _ => Box::new(Lines),
+    let catalog = if args.watch {
+        // What isn't there yet may come.
+        CatalogCache::new().scan_existing(&args.paths)
+    } else {
+        Catalog::build(discover(&args.paths).map_err(Failure::fatal)?)
     };
-    let (report, exit) = runtime()?.block_on(connect_and_replay(&destination, &catalog, &options, &*observer))?;
+    let dirs = StateDirs::resolve(&args.paths, args.state_dir.as_deref());
+    let observer = observer(output);
+    let (report, exit) = if args.dry_run {
+        let endpoint = destination(&args.destination).ok().map(|destination| destination.name().to_owned());
+        let checkpoints = Checkpoints::look(&(Arc::new(Disk) as Arc<dyn Storage>), &dirs);
+        let report = dry_run(&catalog, endpoint.as_deref(), &checkpoints, &options, &*observer);
+        let exit = exit_of(&report);
+        (report, exit)
+    } else {
+        let destination = destination(&args.destination)?;
+        let state = State::open(Arc::new(Disk), dirs).map_err(Failure::fatal)?;
+        let watch = args.watch.then_some(Watch::RESCAN);
+        let work = Work { paths: args.paths.clone(), catalog, watch };
+        runtime()?.block_on(connect_and_replay(&destination, args.lanes(), &state, work, &options, &*observer))?
+    };
     if !output.json {
         print_report(&report);
     }
@@ -29,35 +48,57 @@ pub(super) fn run(args: &ReplayArgs, output: &OutputArgs) -> Result<Exit, Failur
     Ok(exit)
 }
 
+fn observer(output: &OutputArgs) -> Box<dyn Observer> {
+    match output {
+        OutputArgs { json: true, .. } => Box::new(JsonLines),
+        OutputArgs { quiet: true, .. } => Box::new(()),
+        _ => Box::new(Lines),
+    }
+}
+
 async fn connect_and_replay(
     destination: &Destination,
-    catalog: &Catalog,
+    lanes: NonZeroUsize,
+    state: &State,
+    work: Work,
     options: &ReplayOptions,
     observer: &dyn Observer,
 ) -> Result<(Report, Exit), Failure> {
-    let lane = tokio::select! {
-        lane = Connection::open(destination) => lane,
+    let lanes = tokio::select! {
+        lanes = Lanes::open_patiently(destination, lanes, options, observer) => lanes,
         () = interrupted() => return Err(Failure::new(Exit::Interrupted, "interrupted")),
     };
-    match lane {
-        Ok(lane) => {
-            let report = replay_until(interrupted(), &lane, catalog, options, observer).await;
+    match lanes {
+        Ok(lanes) => {
+            let report = replay_until(interrupted_once(), &lanes, state, work, options, observer).await;
             let exit = exit_of(&report);
             Ok((report, exit))
         }
         Err(error) => {
             let failure = connect_failure(error);
             // The summary comes last whatever happens.
-            let report = Report { stopped: Some(failure.message), ..Report::of(catalog) };
+            let report = Report { stopped: Some(failure.message), ..Report::of(&work.catalog) };
             observer.event(&ReplayEvent::Summary(&report));
             Ok((report, failure.exit))
         }
     }
 }
 
+/// Returns when somebody wants the program to end. Whoever wants it once more doesn't want to wait.
+async fn interrupted_once() {
+    interrupted().await;
+    note("interrupted: waiting for what is on its way to be acknowledged, 10 s at most; once more to stop at once");
+    tokio::spawn(async {
+        interrupted().await;
+        std::process::exit(Exit::Interrupted.code().into());
+    });
+}
+
 fn exit_of(report: &Report) -> Exit {
     if report.interrupted {
         Exit::Interrupted
+    } else if report.failed_here {
+        Exit::Fatal
     } else if report.stopped.is_some() {
         Exit::Destination
     } else if report.is_complete() {

@@ -2,6 +2,8 @@
 
 use prost::Message;
 
+use super::message::SeqRange;
+
 /// CHECKPOINT's message.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct CheckpointMessage {
@@ -36,17 +38,6 @@ pub struct SessionFacts {
     /// Refused by it, and kept in a dead letter.
     #[prost(message, repeated, tag = "3")]
     pub dead_lettered: Vec<SeqRange>,
-}
-
-/// Some consecutive seqs.
-#[derive(Clone, Copy, PartialEq, Eq, Message)]
-pub struct SeqRange {
-    /// The first.
-    #[prost(uint64, tag = "1")]
-    pub first_seq: u64,
-    /// Behind the last.
-    #[prost(uint64, tag = "2")]
-    pub end_seq: u64,
 }
 
 /// How far PBFS files that begin alike are done.

@@ -17,7 +17,7 @@ mod scan;
 mod seal;
 mod wire;
 
-pub use checkpoint::{CheckpointMessage, PbfsFacts, PbfsFactsMark, SeqRange, SessionFacts, TargetFacts};
+pub use checkpoint::{CheckpointMessage, PbfsFacts, PbfsFactsMark, SessionFacts, TargetFacts};
 pub use error::{DamageCause, EncodeError, PayloadError, Unreadable, WireError, WireProblem};
 pub use frame::{
     Codec, FLAG_BARE, FRAME_HEADER_BYTES, Frame, FrameHeader, JOURNAL_MAGIC, Kind, MAGIC, SYNC_MARKER, TimeRange,

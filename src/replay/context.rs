@@ -12,6 +12,7 @@ use super::rate::Limiter;
 use super::retry::Patience;
 use super::slots::Slots;
 use super::target::{Subject, Target};
+use super::turns::Turns;
 use crate::catalog::Requests;
 use crate::segment::{SegmentError, Storage};
 
@@ -29,14 +30,19 @@ impl State {
     /// # Errors
     /// [`StateError`]: another replay is at work, or nothing can be written there.
     pub fn open(storage: Arc<dyn Storage>, dirs: StateDirs) -> Result<Self, StateError> {
-        let dead_letters = DeadLetters::new(storage.clone(), dirs.primary());
-        let checkpoints = Checkpoints::open(storage, dirs)?;
+        let checkpoints = Checkpoints::open(storage.clone(), dirs)?;
+        let dead_letters = DeadLetters::new(storage, checkpoints.primary().unwrap_or(Path::new(".")));
         Ok(Self { checkpoints, dead_letters: Some(Arc::new(Mutex::new(dead_letters))) })
     }
 
     /// Remembers nothing.
     pub fn none() -> Self {
         Self { checkpoints: Checkpoints::in_memory(), dead_letters: None }
+    }
+
+    /// Whether it outlives the process.
+    pub(super) fn is_kept(&self) -> bool {
+        self.dead_letters.is_some()
     }
 
     /// What was acknowledged.
@@ -56,6 +62,8 @@ pub(super) struct Context<'a> {
     pub(super) slots: Slots,
     /// What checkpoints are keyed by.
     pub(super) target: Target,
+    /// Copies of one PBFS file take turns.
+    pub(super) turns: Turns,
     /// Whether files are waited for, and may be on their way.
     pub(super) watching: bool,
     /// The id of the run that everything is attached to.

@@ -243,7 +243,7 @@ impl Delivery {
                     }
                     Err(error) => error,
                 },
-                reason = context.patience.failed() => return Err(Stop::All(reason)),
+                stop = context.patience.failed() => return Err(stop),
             };
             failed_on = Some(lane.number());
             if matches!(error, SendError::Stalled { .. } | SendError::AcknowledgementTimeout { .. }) {

@@ -1,304 +1,317 @@
-//! Runs the plan: registers, sends window after window, waits for each acknowledgement, and reports.
+//! Runs jobs side by side, and again when their files have changed; ends when all is done, or somebody wants it to.
 
-use std::time::Instant;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
-use thiserror::Error;
-use tokio::sync::mpsc;
-use uuid::Uuid;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 
-use super::observe::{Observer, Origin, ReplayEvent};
-use super::options::{OnReject, ReplayOptions};
-use super::plan::{Job, plan, sift_requests};
-use super::read::{Gone, Item, read_job};
-use super::report::{Line, Report, Totals, add};
-use super::window::Window;
-use crate::catalog::{Catalog, Session};
-use crate::format::{Mark, Suffix};
-use crate::sift::{Connection, Fault, IngestStream, RegisterError, Registration, SendError, add_flows, register};
+use super::context::{Context, State, blocking};
+use super::job::{self, JobState};
+use super::lane::Lanes;
+use super::observe::{Observer, ReplayEvent};
+use super::options::ReplayOptions;
+use super::plan::{Job, JobKey, plan};
+use super::rate::Limiter;
+use super::registering::persist;
+use super::report::Report;
+use super::retire::retire_files;
+use super::retry::{Patience, Stop};
+use super::slots::Slots;
+use super::target::Target;
+use super::turns::Turns;
+use super::watch::Watch;
+use crate::catalog::{Catalog, CatalogCache, Fingerprint};
+use crate::sift::{Connection, find_or_create_run_named};
 
-/// Items that wait between the reading thread and the lane: one window is read while the one before is sent.
-const READ_AHEAD: usize = 1;
+/// Windows in memory beyond those in flight: so many are being filled.
+const WINDOWS_AHEAD: usize = 2;
 
-const PBFS_HINT: &str = "Such a backup carries the ids of the server that it was made for: send it to that one";
-
-/// Why delivering stopped.
-#[derive(Debug, Error)]
-enum Stop {
-    /// This job alone: its data or its schema is refused.
-    #[error("{0}")]
-    Job(String),
-    /// Everything: the destination can't be reached, or refuses the credentials.
-    #[error("{0}")]
-    All(String),
+/// What is to be replayed.
+#[derive(Debug)]
+pub struct Work {
+    /// The files and directories that were searched.
+    pub paths: Vec<PathBuf>,
+    /// What they hold.
+    pub catalog: Catalog,
+    /// Whether to go on when all of that is done: the paths are searched again after file-system events, and after this
+    /// time in any case.
+    pub watch: Option<Duration>,
 }
 
-impl Stop {
-    fn new(fault: &Fault, error: &dyn std::fmt::Display) -> Self {
-        match fault {
-            Fault::Data => Self::Job(error.to_string()),
-            Fault::Transient { .. } | Fault::Destination => Self::All(error.to_string()),
-        }
+impl Work {
+    /// What was found, and nothing that comes later.
+    pub fn once(paths: &[PathBuf], catalog: Catalog) -> Self {
+        Self { paths: paths.to_vec(), catalog, watch: None }
     }
 }
 
-impl From<SendError> for Stop {
-    fn from(error: SendError) -> Self {
-        Self::new(&error.fault(), &error)
-    }
+/// Replays `work` over `lanes`, and reports. What can't be delivered is in the report: nothing is an error here.
+pub async fn replay(
+    lanes: &Lanes,
+    state: &State,
+    work: Work,
+    options: &ReplayOptions,
+    observer: &dyn Observer,
+) -> Report {
+    replay_until(std::future::pending(), lanes, state, work, options, observer).await
 }
 
-impl From<RegisterError> for Stop {
-    fn from(error: RegisterError) -> Self {
-        Self::new(&error.fault(), &error)
-    }
-}
-
-/// Replays all that `catalog` holds over `lane`, and reports. What can't be delivered is in the report: nothing is an
-/// error here.
-pub async fn replay(lane: &Connection, catalog: &Catalog, options: &ReplayOptions, observer: &dyn Observer) -> Report {
-    replay_until(std::future::pending(), lane, catalog, options, observer).await
-}
-
-/// Like [`replay`], but gives up when `interrupted` is ready: the window on its way doesn't count as delivered, and what
-/// wasn't read is in no figure.
+/// Like [`replay`], but winds up when `interrupted` is ready: no new windows are sent, those on their way have the
+/// [`grace`](ReplayOptions::grace) to be acknowledged, and what wasn't read is in no figure.
 pub async fn replay_until(
     interrupted: impl Future<Output = ()>,
-    lane: &Connection,
-    catalog: &Catalog,
+    lanes: &Lanes,
+    state: &State,
+    work: Work,
     options: &ReplayOptions,
     observer: &dyn Observer,
 ) -> Report {
     let began = Instant::now();
-    observer.event(&ReplayEvent::Found(catalog));
-    let mut report = Report::of(catalog);
-    tokio::select! {
-        () = run_jobs(lane, catalog, options, observer, &mut report) => {}
-        () = interrupted => {
-            report.interrupted = true;
-            report.stopped = Some("interrupted".to_owned());
+    observer.event(&ReplayEvent::Found(&work.catalog));
+    let windows = lanes.count() * options.windows_per_lane.max(1) + WINDOWS_AHEAD.max(active(lanes));
+    let mut context = Context {
+        lanes,
+        state,
+        options,
+        observer,
+        patience: Patience::new(options),
+        limiter: Limiter::new(options.rate),
+        slots: Slots::new(windows),
+        target: Target::new(&lanes.destination_name(), None, &options.rewrite),
+        turns: Turns::default(),
+        watching: work.watch.is_some(),
+        run_id: None,
+    };
+    let mut interrupted = std::pin::pin!(interrupted);
+    let prepared = tokio::select! {
+        prepared = prepare(&context) => prepared,
+        () = &mut interrupted => {
+            context.patience.wind_up();
+            Err(Stop::Interrupted)
         }
+    };
+    match prepared {
+        Ok((target, run_id)) => (context.target, context.run_id) = (target, run_id),
+        Err(Stop::Interrupted) => {}
+        Err(stop) => context.patience.fail(stop),
     }
+    let mut engine = Engine::new(&context, work);
+    engine.run(interrupted).await;
+    let mut report = engine.report();
+    report.interrupted = context.patience.check() == Err(Stop::Interrupted);
+    let failure = context.patience.failure();
+    report.failed_here = matches!(failure, Some(Stop::Here(_)));
+    let stop = failure.or_else(|| report.interrupted.then_some(Stop::Interrupted));
+    report.stopped = stop.map(|stop| stop.to_string());
     report.elapsed = began.elapsed();
     report.sum();
     observer.event(&ReplayEvent::Summary(&report));
     report
 }
 
-async fn run_jobs(
-    lane: &Connection,
-    catalog: &Catalog,
-    options: &ReplayOptions,
-    observer: &dyn Observer,
-    report: &mut Report,
-) {
-    for job in plan(catalog) {
-        let Report { lines, stopped, files_unreadable, .. } = report;
-        lines.push(line(&job));
-        let Some(line) = lines.last_mut() else { return };
-        JobRun { lane, options, observer, job, line, files_unreadable, stopped }.run().await;
-    }
+/// Jobs that run side by side.
+fn active(lanes: &Lanes) -> usize {
+    lanes.count().max(2)
 }
 
-/// One job on its way.
-struct JobRun<'a> {
-    lane: &'a Connection,
-    options: &'a ReplayOptions,
-    observer: &'a dyn Observer,
-    job: Job,
-    /// The job's figures, and why it isn't delivered any further.
-    line: &'a mut Line,
-    /// Files that couldn't be read to their end.
-    files_unreadable: &'a mut u64,
-    /// Why nothing is delivered any further.
-    stopped: &'a mut Option<String>,
-}
-
-impl JobRun<'_> {
-    async fn run(mut self) {
-        let end_stream = self.options.on_reject != OnReject::Accept;
-        let mut registration = None;
-        let suffix = match self.job.clone() {
-            Job::Pbfs(_) => {
-                self.line.refusal.clone_from(self.stopped);
-                Suffix::without_ids(end_stream)
-            }
-            Job::Session(session) => match self.register(&session).await {
-                Ok(registered) => {
-                    let (config, run) = (&registered.ingestion_config_id, registered.run_id.as_deref());
-                    let suffix = Suffix::new(config, run, end_stream);
-                    registration = Some(registered);
-                    suffix
-                }
-                Err(stop) => {
-                    self.stop(stop);
-                    Suffix::default()
-                }
-            },
-        };
-        // Read to the end whatever happens, so that what isn't delivered is counted too.
-        let (sender, mut items) = mpsc::channel(READ_AHEAD);
-        let (job, window_bytes) = (self.job.clone(), self.options.window_bytes);
-        let reading = tokio::task::spawn_blocking(move || {
-            let mut sink = |item| sender.blocking_send(item).map_err(|_| Gone);
-            // Nobody hangs up early.
-            let _ = read_job(&job, suffix, window_bytes, &mut sink);
-        });
-        while let Some(item) = items.recv().await {
-            self.item(item, registration.as_ref()).await;
-        }
-        if let Err(error) = reading.await {
-            // A bug, but not one to hide: what it cost isn't known.
-            *self.files_unreadable += 1;
-            self.stop(Stop::Job(format!("reading ended unexpectedly: {error}")));
-        }
+/// Finds out for whom checkpoints are kept, and the run that everything goes into.
+async fn prepare(context: &Context<'_>) -> Result<(Target, Option<String>), Stop> {
+    let mut target = context.target.clone();
+    if context.state.is_kept() {
+        let call = |connection: Connection| async move { connection.organization().await };
+        let organization = persist(context, None, call).await?;
+        target = Target::new(&context.lanes.destination_name(), organization.as_deref(), &context.options.rewrite);
     }
-
-    async fn register(&self, session: &Session) -> Result<Registration, Stop> {
-        if let Some(stopped) = &*self.stopped {
-            return Err(Stop::All(stopped.clone()));
+    let run_id = match &context.options.rewrite.run {
+        None => None,
+        Some(name) => {
+            let call = |connection| async move { find_or_create_run_named(&connection, name).await };
+            Some(persist(context, None, call).await?.0)
         }
-        let lost = |why| Stop::Job(format!("the schema of session {} {why}", session.id));
-        let requests = session
-            .requests
-            .as_ref()
-            .ok_or_else(|| lost("is lost: replay it together with another segment of the session".to_owned()))?;
-        let (config, run) = sift_requests(requests).map_err(|error| lost(format!("can't be read: {error}")))?;
-        let registration = register(self.lane, &config, run.as_ref()).await?;
-        let event = ReplayEvent::Registered { session: session.id, requests, registration: &registration };
-        self.observer.event(&event);
-        Ok(registration)
-    }
-
-    async fn item(&mut self, item: Item, registration: Option<&Registration>) {
-        match item {
-            Item::Window(window) => self.window(window).await,
-            Item::Flows(added) => {
-                if let (Some(registration), true) = (registration, self.delivers()) {
-                    let flows = sift_flows(&added);
-                    if let Err(error) = add_flows(self.lane, &registration.ingestion_config_id, &flows).await {
-                        self.stop(error.into());
-                    }
-                }
-            }
-            Item::Damage(path, damage) => {
-                self.line.totals.damaged_places += 1;
-                self.line.totals.damaged_bytes += damage.len;
-                self.observer.event(&ReplayEvent::Damage { path: &path, damage: &damage });
-            }
-            Item::Torn(path, torn) => {
-                self.line.totals.torn_files += 1;
-                self.line.totals.torn_bytes += torn.len;
-                self.observer.event(&ReplayEvent::Torn { path: &path, torn: &torn });
-            }
-            Item::Skipped(path, skipped, records) => {
-                add(&mut self.line.totals.records_unreadable, records);
-                self.observer.event(&ReplayEvent::Skipped { path: &path, skipped: &skipped });
-            }
-            Item::Mark(message) => {
-                let (Some(mark), Some(session)) = (&message.mark, self.session()) else { return };
-                if let Mark::Dropped(dropped) = mark {
-                    add(&mut self.line.totals.records_dropped_on_board, dropped.records);
-                }
-                let wall_clock_ns = message.wall_clock_ns;
-                self.observer.event(&ReplayEvent::Mark { session, wall_clock_ns, mark });
-            }
-            // What can be read elsewhere is worth delivering all the same.
-            Item::Failed(path, error) => {
-                *self.files_unreadable += 1;
-                self.observer.event(&ReplayEvent::Unreadable { path: &path, error: &error });
-            }
-            Item::Missing(ranges) => {
-                let Some(session) = self.session() else { return };
-                for seqs in &ranges {
-                    add(&mut self.line.totals.records_missing, seqs.end - seqs.start);
-                    self.observer.event(&ReplayEvent::Missing { session, seqs });
-                }
-            }
-        }
-    }
-
-    async fn window(&mut self, window: Window) {
-        self.line.totals.records_found += window.records;
-        if !self.delivers() {
-            self.line.totals.records_refused += window.records;
-            return;
-        }
-        self.line.totals.bytes_sent += window.bytes;
-        match deliver(self.lane, &window, self.options).await {
-            Ok(()) => self.acknowledged(&window),
-            Err(error) => {
-                self.line.totals.records_refused += window.records;
-                self.stop(error.into());
-            }
-        }
-    }
-
-    /// The one place where records count as delivered.
-    fn acknowledged(&mut self, window: &Window) {
-        self.line.totals.records_acknowledged += window.records;
-        let (records, bytes) = (window.records, window.bytes);
-        self.observer.event(&ReplayEvent::Acknowledged { origin: origin(&self.job), records, bytes, read: 0 });
-    }
-
-    fn delivers(&self) -> bool {
-        self.line.refusal.is_none() && self.stopped.is_none()
-    }
-
-    fn stop(&mut self, stop: Stop) {
-        let reason = match (&self.job, &stop) {
-            (Job::Pbfs(_), Stop::Job(reason)) => format!("{reason}. {PBFS_HINT}"),
-            _ => stop.to_string(),
-        };
-        self.observer.event(&ReplayEvent::Refused { origin: origin(&self.job), reason: &reason });
-        if matches!(stop, Stop::All(_)) {
-            self.stopped.get_or_insert(reason.clone());
-        }
-        self.line.refusal.get_or_insert(reason);
-    }
-
-    fn session(&self) -> Option<Uuid> {
-        match &self.job {
-            Job::Session(session) => Some(session.id),
-            Job::Pbfs(_) => None,
-        }
-    }
-}
-
-fn line(job: &Job) -> Line {
-    let (origin, requests) = match job {
-        Job::Session(session) => (session.id.to_string(), session.requests.as_ref()),
-        Job::Pbfs(path) => (path.display().to_string(), None),
     };
-    Line {
-        origin,
-        asset: requests.map(|requests| requests.asset.clone()),
-        run: requests.and_then(|requests| requests.run_name.clone()),
-        totals: Totals::default(),
-        refusal: None,
+    Ok((target, run_id))
+}
+
+/// A job, and whether it runs.
+struct Known {
+    /// As the last search found it.
+    job: Job,
+    /// Its files when it was begun last.
+    begun_with: Vec<(PathBuf, Fingerprint)>,
+    /// `None` while it runs.
+    state: Option<Box<JobState>>,
+    queued: bool,
+}
+
+struct Engine<'a> {
+    context: &'a Context<'a>,
+    paths: Vec<PathBuf>,
+    watch: Option<Watch>,
+    cache: Option<CatalogCache>,
+    /// What the last search found that isn't a job.
+    ignored: u64,
+    unreadable: u64,
+    /// Files of all searches.
+    files: HashSet<PathBuf>,
+    known: HashMap<JobKey, Known>,
+    /// In the order in which they were found.
+    order: Vec<JobKey>,
+    queue: VecDeque<JobKey>,
+}
+
+impl<'a> Engine<'a> {
+    fn new(context: &'a Context<'a>, work: Work) -> Self {
+        let mut engine = Self {
+            context,
+            // Before the first search is looked at, so that no change is missed.
+            watch: work.watch.map(|rescan| Watch::new(&work.paths, rescan)),
+            cache: work.watch.map(|_| CatalogCache::new()),
+            paths: work.paths,
+            ignored: 0,
+            unreadable: 0,
+            files: HashSet::new(),
+            known: HashMap::new(),
+            order: Vec::new(),
+            queue: VecDeque::new(),
+        };
+        engine.take(&work.catalog);
+        engine
+    }
+
+    /// Takes note of what a search has found.
+    fn take(&mut self, catalog: &Catalog) {
+        self.ignored = catalog.ignored.len() as u64;
+        self.unreadable = catalog.unreadable.len() as u64;
+        for job in plan(catalog, &self.context.options.selection) {
+            self.files.extend(job.files().into_iter().map(|(path, _)| path));
+            let key = job.key();
+            match self.known.get_mut(&key) {
+                Some(known) => known.job = job,
+                None => {
+                    self.order.push(key.clone());
+                    let state = Some(Box::new(JobState::new(job.clone())));
+                    self.known.insert(key.clone(), Known { job, begun_with: Vec::new(), state, queued: false });
+                }
+            }
+            self.queue_if_changed(&key);
+        }
+    }
+
+    /// Queues a job whose files aren't those with which it was begun last, unless it runs.
+    fn queue_if_changed(&mut self, key: &JobKey) {
+        let Some(known) = self.known.get_mut(key) else { return };
+        let Some(state) = known.state.as_mut() else { return };
+        state.findings.retain(|path| path.symlink_metadata().is_ok());
+        if !known.queued && (known.begun_with != known.job.files() || state.findings.unreadable() > 0) {
+            known.queued = true;
+            self.queue.push_back(key.clone());
+        }
+    }
+
+    async fn run(&mut self, mut interrupted: std::pin::Pin<&mut impl Future<Output = ()>>) {
+        let context = self.context;
+        let mut running = FuturesUnordered::new();
+        let (mut is_interrupted, mut waiting) = (false, false);
+        loop {
+            while running.len() < active(context.lanes) && self.may_begin() {
+                let Some((key, state)) = self.next() else { break };
+                running.push(async move { (key, run_and_retire(context, *state).await) });
+                waiting = false;
+            }
+            if running.is_empty() {
+                if self.watch.is_none() || context.patience.check().is_err() {
+                    break;
+                }
+                if !std::mem::replace(&mut waiting, true) {
+                    context.observer.event(&ReplayEvent::Waiting);
+                }
+            }
+            let is_on = context.patience.check().is_ok();
+            tokio::select! {
+                biased;
+                () = &mut interrupted, if !is_interrupted => {
+                    is_interrupted = true;
+                    context.patience.wind_up();
+                    context.slots.close();
+                }
+                Some((key, state)) = running.next() => self.done(&key, state),
+                catalog = search(&mut self.watch, &mut self.cache, &self.paths), if self.watch.is_some() && is_on => {
+                    self.take(&catalog);
+                }
+            }
+        }
+        if context.watching {
+            self.states().for_each(|state| state.findings.tell(state.job.origin(), context.observer));
+        }
+    }
+
+    /// Whether queued jobs are to be begun. After a failure they are read all the same, to be counted; but who watches
+    /// doesn't wait for the end.
+    fn may_begin(&self) -> bool {
+        match self.context.patience.check() {
+            Ok(()) => true,
+            Err(Stop::Interrupted) => false,
+            Err(_) => self.watch.is_none(),
+        }
+    }
+
+    fn next(&mut self) -> Option<(JobKey, Box<JobState>)> {
+        let key = self.queue.pop_front()?;
+        let known = self.known.get_mut(&key)?;
+        known.queued = false;
+        known.begun_with = known.job.files();
+        let mut state = known.state.take()?;
+        state.job = known.job.clone();
+        Some((key, state))
+    }
+
+    fn done(&mut self, key: &JobKey, state: JobState) {
+        if let Some(known) = self.known.get_mut(key) {
+            known.state = Some(Box::new(state));
+        }
+        if self.watch.is_some() {
+            self.queue_if_changed(key);
+        }
+    }
+
+    fn states(&self) -> impl Iterator<Item = &JobState> {
+        self.order.iter().filter_map(|key| self.known.get(key)?.state.as_deref())
+    }
+
+    fn report(&self) -> Report {
+        let is_pbfs = |key: &&JobKey| matches!(key, JobKey::Pbfs(_));
+        let pbfs_files = self.order.iter().filter(is_pbfs).count() as u64;
+        Report {
+            sessions: self.order.len() as u64 - pbfs_files,
+            segments: self.files.len() as u64 - pbfs_files,
+            pbfs_files,
+            files_ignored: self.ignored,
+            files_unreadable: self.unreadable + self.states().map(|state| state.findings.unreadable()).sum::<u64>(),
+            lines: self.states().filter(|state| state.has_run).map(JobState::line).collect(),
+            ..Report::default()
+        }
     }
 }
 
-fn origin(job: &Job) -> Origin<'_> {
-    match job {
-        Job::Session(session) => Origin::Session(session.id),
-        Job::Pbfs(path) => Origin::Pbfs(path),
-    }
+async fn run_and_retire(context: &Context<'_>, state: JobState) -> JobState {
+    let mut state = job::run(context, state).await;
+    retire_files(context, &mut state).await;
+    state
 }
 
-/// Sends one window on a client-stream of its own; returns when it is acknowledged.
-async fn deliver(lane: &Connection, window: &Window, options: &ReplayOptions) -> Result<(), SendError> {
-    let mut stream = IngestStream::open(lane);
-    for buffer in &window.buffers {
-        stream.push(buffer.clone()).await?;
+/// Waits until there may be something new, and looks.
+async fn search(watch: &mut Option<Watch>, cache: &mut Option<CatalogCache>, paths: &[PathBuf]) -> Catalog {
+    if let Some(watch) = watch {
+        watch.changed().await;
     }
-    stream.finish(options.acknowledgement_timeout).await
-}
-
-/// Flows as Sift's own type.
-fn sift_flows(added: &crate::format::AddedFlows) -> Vec<sift_rs::ingestion_configs::v2::FlowConfig> {
-    use prost::Message;
-    let bytes = added.encode_to_vec();
-    let request = sift_rs::ingestion_configs::v2::CreateIngestionConfigFlowsRequest::decode(&bytes[..]);
-    // Both types have the same fields, so that what one encodes the other decodes.
-    request.map(|request| request.flows).unwrap_or_default()
+    let (paths, mut known) = (paths.to_vec(), cache.take().unwrap_or_default());
+    let (catalog, known) = blocking(move || {
+        let catalog = known.scan_existing(&paths);
+        (catalog, known)
+    })
+    .await;
+    *cache = Some(known);
+    catalog
 }

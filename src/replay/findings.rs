@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::observe::{Observer, Origin, ReplayEvent};
+use super::read::Item;
 use super::report::{Totals, add};
 use crate::format::{Damage, DamageCause, Torn};
 
@@ -25,12 +26,42 @@ struct File {
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     files: BTreeMap<PathBuf, File>,
-    pub(super) missing: Vec<Range<u64>>,
+    missing: Vec<Range<u64>>,
 }
 
 impl Findings {
+    /// Takes note of what reading has found out about files, and tells.
+    pub(super) fn note(&mut self, item: Item, origin: Origin<'_>, watching: bool, observer: &dyn Observer) {
+        match item {
+            Item::File { path, anew } => self.file(&path, anew),
+            Item::Damage(path, damage) => {
+                if self.damage(&path, &damage, watching) {
+                    observer.event(&ReplayEvent::Damage { path: &path, damage: &damage });
+                }
+            }
+            Item::Torn(path, torn) => {
+                if self.torn(&path, &torn, watching) {
+                    observer.event(&ReplayEvent::Torn { path: &path, torn: &torn });
+                }
+            }
+            // What can be read elsewhere is worth delivering all the same.
+            Item::Failed(path, error) => {
+                self.failed(&path);
+                observer.event(&ReplayEvent::Unreadable { path: &path, error: &error });
+            }
+            Item::Missing(ranges) => {
+                if let (Origin::Session(session), false) = (origin, watching) {
+                    ranges.iter().for_each(|seqs| observer.event(&ReplayEvent::Missing { session, seqs }));
+                }
+                self.missing = ranges;
+            }
+            // They tell of records.
+            Item::Window(_) | Item::Passed(_) | Item::Flows(_) | Item::Skipped(..) | Item::Mark(_) => {}
+        }
+    }
+
     /// A file is read: from its beginning, or on from where it ended.
-    pub(super) fn file(&mut self, path: &Path, anew: bool) {
+    fn file(&mut self, path: &Path, anew: bool) {
         let file = self.files.entry(path.to_owned()).or_default();
         if anew {
             *file = File::default();
@@ -39,7 +70,7 @@ impl Findings {
     }
 
     /// Takes note. Returns whether to tell now, or later because the file may be on its way.
-    pub(super) fn damage(&mut self, path: &Path, damage: &Damage, watching: bool) -> bool {
+    fn damage(&mut self, path: &Path, damage: &Damage, watching: bool) -> bool {
         let file = self.files.entry(path.to_owned()).or_default();
         if damage.cause == DamageCause::Trailer {
             file.cut = Some(damage.clone());
@@ -51,7 +82,7 @@ impl Findings {
     }
 
     /// Likewise.
-    pub(super) fn torn(&mut self, path: &Path, torn: &Torn, watching: bool) -> bool {
+    fn torn(&mut self, path: &Path, torn: &Torn, watching: bool) -> bool {
         self.files.entry(path.to_owned()).or_default().torn = Some(torn.clone());
         !watching
     }

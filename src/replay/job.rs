@@ -42,6 +42,8 @@ pub(super) struct JobState {
     /// What is wrong with its files, and what of it is nowhere.
     pub(super) findings: Findings,
     pub(super) registered: Option<Registered>,
+    /// Whether it was ever begun.
+    pub(super) has_run: bool,
     delivery: Option<Arc<Delivery>>,
 }
 
@@ -64,6 +66,7 @@ impl JobState {
             memory: Memory::default(),
             findings: Findings::default(),
             registered: None,
+            has_run: false,
             delivery: None,
         }
     }
@@ -93,6 +96,7 @@ pub(super) async fn run(context: &Context<'_>, mut state: JobState) -> JobState 
     let asset = state.line.asset.as_deref();
     context.observer.event(&ReplayEvent::Started { origin: job.origin(), asset, bytes: job.bytes() });
     state.line.refusal = None;
+    state.has_run = true;
     let subject = match subject(&job).await {
         Ok(subject) => subject,
         Err((path, error)) => {
@@ -100,6 +104,10 @@ pub(super) async fn run(context: &Context<'_>, mut state: JobState) -> JobState 
             context.observer.event(&ReplayEvent::Unreadable { path: &path, error: &error });
             return state;
         }
+    };
+    let _turn = match subject {
+        Some(Subject::Pbfs(id)) => Some(context.turns.take(id).await),
+        _ => None,
     };
     let (outgoing, fresh, stop) = match outgoing(context, &mut state, &job).await {
         Ok((outgoing, fresh)) => (outgoing, fresh, None),
@@ -207,7 +215,7 @@ impl Flight<'_> {
                 delivered.left_out.push((reason, refused.len() as u64));
             } else if let Err(error) = self.keep(&reason, &refused).await {
                 let text = format!("dead letters can't be kept: {error}. Free some space, or name another --state-dir");
-                delivered.stop = Some(Stop::All(text));
+                delivered.stop = Some(Stop::Here(text));
             } else {
                 kept.extend(refused);
             }
@@ -349,7 +357,7 @@ impl<'a> JobRun<'a> {
             Step::Saved(windows, saved) => {
                 windows.iter().for_each(|delivered| self.acknowledged(delivered));
                 if let Err(error) = saved {
-                    self.stop(Stop::All(error.to_string()));
+                    self.stop(Stop::Here(error.to_string()));
                 }
             }
         }
@@ -409,24 +417,10 @@ impl<'a> JobRun<'a> {
         let totals = &mut line.totals;
         match item {
             Item::Window(_) | Item::Flows(_) => {}
-            Item::File { path, anew } => findings.file(&path, anew),
             Item::Passed(passed) => {
-                totals.records_found += passed.records();
-                totals.records_already_acknowledged += passed.acknowledged;
-                totals.records_dead_lettered += passed.dead_lettered;
-                totals.records_not_selected += passed.not_selected;
+                passed.count(totals);
                 let (records, read) = (passed.records(), passed.read);
                 observer.event(&ReplayEvent::Passed { origin, records, read });
-            }
-            Item::Damage(path, damage) => {
-                if findings.damage(&path, &damage, watching) {
-                    observer.event(&ReplayEvent::Damage { path: &path, damage: &damage });
-                }
-            }
-            Item::Torn(path, torn) => {
-                if findings.torn(&path, &torn, watching) {
-                    observer.event(&ReplayEvent::Torn { path: &path, torn: &torn });
-                }
             }
             Item::Skipped(path, skipped, records) => {
                 add(&mut totals.records_unreadable, records);
@@ -439,18 +433,7 @@ impl<'a> JobRun<'a> {
                 }
                 observer.event(&ReplayEvent::Mark { session, wall_clock_ns: message.wall_clock_ns, mark });
             }
-            // What can be read elsewhere is worth delivering all the same.
-            Item::Failed(path, error) => {
-                findings.failed(&path);
-                observer.event(&ReplayEvent::Unreadable { path: &path, error: &error });
-            }
-            Item::Missing(ranges) => {
-                let Origin::Session(session) = origin else { return };
-                if !watching {
-                    ranges.iter().for_each(|seqs| observer.event(&ReplayEvent::Missing { session, seqs }));
-                }
-                findings.missing = ranges;
-            }
+            other => findings.note(other, origin, watching, observer),
         }
     }
 
@@ -464,8 +447,8 @@ impl<'a> JobRun<'a> {
             (Job::Pbfs(_), Stop::Job(reason)) => format!("{reason}. {PBFS_HINT}"),
             _ => stop.to_string(),
         };
-        if matches!(stop, Stop::All(_)) {
-            self.flight.context.patience.fail(&reason);
+        if matches!(stop, Stop::All(_) | Stop::Here(_)) {
+            self.flight.context.patience.fail(stop);
         }
         if self.state.line.refusal.is_none() {
             self.tell(&ReplayEvent::Refused { origin: self.flight.job.origin(), reason: &reason });

@@ -4,6 +4,9 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::observe::{Observer, ReplayEvent};
+use super::options::ReplayOptions;
+use super::retry::Patience;
 use crate::sift::{ConnectError, Connection, Destination};
 
 /// The lanes of a replay; at least one.
@@ -76,6 +79,32 @@ impl Lanes {
         }
         opened.destination = Some(destination.clone());
         Ok(opened)
+    }
+
+    /// Like [`open`](Self::open), but tries again while that may help, until the options' time to give up has passed.
+    ///
+    /// # Errors
+    /// Likewise: the last one.
+    pub async fn open_patiently(
+        destination: &Destination,
+        lanes: NonZeroUsize,
+        options: &ReplayOptions,
+        observer: &dyn Observer,
+    ) -> Result<Self, ConnectError> {
+        let patience = Patience::new(options);
+        let mut attempts = patience.attempts();
+        loop {
+            let error = match Self::open(destination, lanes).await {
+                Ok(lanes) => return Ok(lanes),
+                Err(error) => error,
+            };
+            let tell = |attempt, pause| {
+                observer.event(&ReplayEvent::Retrying { origin: None, error: &error.to_string(), attempt, pause });
+            };
+            if patience.pause(&mut attempts, &error, tell).await.is_err() {
+                return Err(error);
+            }
+        }
     }
 
     /// One lane over an open connection.

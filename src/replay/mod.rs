@@ -1,8 +1,13 @@
 //! Replaying: from files to acknowledged windows.
 
-mod dead_letter;
 mod checkpoint;
+mod context;
+mod dead_letter;
+mod deliver;
+mod dry;
 mod engine;
+mod findings;
+mod job;
 mod lane;
 mod observe;
 mod options;
@@ -12,12 +17,16 @@ mod plan;
 mod rate;
 mod read;
 mod refusal;
+mod registering;
 mod report;
+mod retire;
 mod retry;
 mod slots;
 mod target;
+mod turns;
 mod watch;
 mod watched;
+mod watermark;
 mod window;
 
 pub use dead_letter::{
@@ -28,7 +37,10 @@ pub use dead_letter::{
 pub use checkpoint::{
     Checkpoint, Checkpoints, Done, Forget, Forgotten, KnownTarget, Outcome, PbfsMark, StateDirs, StateError,
 };
-pub use engine::{replay, replay_until};
+pub use context::State;
+pub use dry::dry_run;
+pub use engine::{Work, replay, replay_until};
+pub use lane::Lanes;
 pub use observe::{Observer, Origin, ReplayEvent};
 pub use options::{After, OnReject, Rate, ReplayOptions, Rewrite, Selection};
 pub use report::{Line, Report, Totals};

@@ -24,11 +24,14 @@ impl Registered {
 }
 
 /// Tries a call until it succeeds, or trying is of no use.
-pub(super) async fn persist<T>(
+pub(super) async fn persist<T, F>(
     context: &Context<'_>,
     origin: Option<Origin<'_>>,
-    call: impl AsyncFn(Connection) -> Result<T, RegisterError>,
-) -> Result<T, Stop> {
+    call: impl Fn(Connection) -> F,
+) -> Result<T, Stop>
+where
+    F: Future<Output = Result<T, RegisterError>>,
+{
     let (mut attempts, mut failed_on) = (context.patience.attempts(), None);
     loop {
         context.patience.check()?;
@@ -79,8 +82,9 @@ pub(super) async fn register(
     // Whoever names a run wants no other one.
     let run = run.filter(|_| context.run_id.is_none());
     let origin = Some(Origin::Session(session.id));
-    let registration =
-        persist(context, origin, async |connection| sift::register(&connection, &config, run.as_ref()).await).await?;
+    let (config, run) = (&config, run.as_ref());
+    let call = |connection| async move { sift::register(&connection, config, run).await };
+    let registration = persist(context, origin, call).await?;
     let event = ReplayEvent::Registered { session: session.id, requests, registration: &registration };
     context.observer.event(&event);
     *registered = Some(Registered { requests: requests.clone(), registration: registration.clone() });
@@ -95,7 +99,9 @@ pub(super) async fn add_flows(
     added: AddedFlows,
 ) -> Result<(), Stop> {
     let flows = sift_flows(&added);
-    persist(context, Some(origin), async |connection| sift::add_flows(&connection, &config_id, &flows).await).await
+    let (config_id, flows) = (&config_id[..], &flows[..]);
+    let call = |connection| async move { sift::add_flows(&connection, config_id, flows).await };
+    persist(context, Some(origin), call).await
 }
 
 /// Flows as Sift's own type.

@@ -108,6 +108,10 @@ pub struct Report {
     pub elapsed: Duration,
     /// Why it ended early: the destination can't be reached or refuses, or somebody interrupted it.
     pub stopped: Option<String>,
+    /// Whether it ended early because what was delivered can't be kept in mind on this computer.
+    pub failed_here: bool,
+    /// Whether nothing was sent, only counted.
+    pub dry_run: bool,
     /// Whether somebody interrupted it.
     pub interrupted: bool,
 }

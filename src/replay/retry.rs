@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::options::ReplayOptions;
-use crate::sift::{Fault, RegisterError, SendError};
+use crate::sift::{ConnectError, Fault, RegisterError, SendError};
 
 /// Why something isn't delivered.
 #[derive(Debug, Clone, Error, PartialEq, Eq)]
@@ -17,9 +17,12 @@ pub(super) enum Stop {
     /// This job alone: its data or its schema is refused.
     #[error("{0}")]
     Job(String),
-    /// Everything: the destination can't be reached, or refuses the credentials, or there is no place for checkpoints.
+    /// Everything: the destination can't be reached, or refuses the credentials.
     #[error("{0}")]
     All(String),
+    /// Everything: what was delivered can't be kept in mind on this computer.
+    #[error("{0}")]
+    Here(String),
     /// Somebody interrupted the replay.
     #[error("interrupted")]
     Interrupted,
@@ -33,7 +36,7 @@ pub(super) enum Course {
     /// Nothing new is begun; what is on its way may be acknowledged.
     Winding,
     /// It has failed, and why.
-    Failed(String),
+    Failed(Stop),
 }
 
 /// The replay's course, and how long it is without progress; shared by all that try.
@@ -53,13 +56,19 @@ pub(super) struct Attempts {
 }
 
 /// An error that says whether trying again may help.
-pub(super) trait Faulty: std::fmt::Display {
+pub(super) trait Faulty: std::fmt::Display + Sync {
     fn fault(&self) -> Fault;
 }
 
 impl Faulty for SendError {
     fn fault(&self) -> Fault {
         self.fault()
+    }
+}
+
+impl Faulty for ConnectError {
+    fn fault(&self) -> Fault {
+        if self.is_transient() { Fault::Transient { retry_after: None } } else { Fault::Destination }
     }
 }
 
@@ -90,7 +99,7 @@ impl Patience {
         match &*self.course.borrow() {
             Course::On => Ok(()),
             Course::Winding => Err(Stop::Interrupted),
-            Course::Failed(reason) => Err(Stop::All(reason.clone())),
+            Course::Failed(stop) => Err(stop.clone()),
         }
     }
 
@@ -106,30 +115,30 @@ impl Patience {
     }
 
     /// Everything ends; the first reason stays.
-    pub(super) fn fail(&self, reason: &str) {
+    pub(super) fn fail(&self, stop: Stop) {
         self.course.send_if_modified(|course| {
             let first = !matches!(course, Course::Failed(_));
             if first {
-                *course = Course::Failed(reason.to_owned());
+                *course = Course::Failed(stop);
             }
             first
         });
     }
 
     /// Why everything ended.
-    pub(super) fn failure(&self) -> Option<String> {
+    pub(super) fn failure(&self) -> Option<Stop> {
         match &*self.course.borrow() {
-            Course::Failed(reason) => Some(reason.clone()),
+            Course::Failed(stop) => Some(stop.clone()),
             _ => None,
         }
     }
 
     /// Returns when everything has failed, and why.
-    pub(super) async fn failed(&self) -> String {
+    pub(super) async fn failed(&self) -> Stop {
         let mut course = self.course.subscribe();
         // The sender lives as long as this.
         let _ = course.wait_for(|course| matches!(course, Course::Failed(_))).await;
-        self.failure().unwrap_or_default()
+        self.failure().unwrap_or(Stop::Interrupted)
     }
 
     /// Returns when nothing new is to be begun.
@@ -303,11 +312,11 @@ mod tests {
                 patience.wind_up();
             });
             assert_eq!(stop, Err(Stop::Interrupted));
-            patience.fail("first");
-            patience.fail("second");
+            patience.fail(Stop::All("first".to_owned()));
+            patience.fail(Stop::Here("second".to_owned()));
             patience.wind_up();
             assert_eq!(patience.check(), Err(Stop::All("first".to_owned())));
-            assert_eq!(patience.failure().as_deref(), Some("first"));
+            assert_eq!(patience.failed().await, Stop::All("first".to_owned()));
         });
     }
 }

@@ -20,7 +20,6 @@ impl Slots {
     }
 
     /// As many as anybody wants.
-    #[cfg(test)]
     pub(super) fn unlimited() -> Self {
         Self(None)
     }

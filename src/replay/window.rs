@@ -28,7 +28,7 @@ pub(super) struct Window {
     /// For a PBFS file: how far it is done when this window and all before it are.
     pub(super) reached: Option<Reached>,
     /// Its place among the windows that may be in memory.
-    _slot: Option<OwnedSemaphorePermit>,
+    pub(super) slot: Option<OwnedSemaphorePermit>,
 }
 
 /// How far into a PBFS file a window reaches.
@@ -142,8 +142,8 @@ impl WindowBuilder {
         for record in records {
             let tail = self.outgoing.tail(record, ids);
             if self.buffer.capacity() == 0 {
-                if self.window._slot.is_none() {
-                    self.window._slot = self.slots.take()?;
+                if self.window.slot.is_none() {
+                    self.window.slot = self.slots.take()?;
                 }
                 self.buffer.reserve(self.buffer_bytes + SLACK_BYTES);
             }

@@ -1,5 +1,6 @@
 //! The arguments of the main job, and the options that they stand for.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -127,6 +128,11 @@ impl ReplayArgs {
             }
             _ => None,
         }
+    }
+
+    /// Connections at once.
+    pub(in crate::cli) fn lanes(&self) -> NonZeroUsize {
+        NonZeroUsize::new(self.delivery.lanes.into()).unwrap_or(NonZeroUsize::MIN)
     }
 
     /// How the replay is to behave.

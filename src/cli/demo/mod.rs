@@ -6,6 +6,7 @@ mod flight;
 mod verify;
 
 use std::io::{BufRead, BufReader, Write};
+use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -19,10 +20,13 @@ use super::text::{note, number, shown_path};
 use crate::catalog::{Catalog, discover};
 use crate::receiver::{Receiver, ReceiverOptions, RecordingStore, Registry, Unobserved};
 use crate::record::{RecordError, Recorder, RecorderOptions};
-use crate::replay::{Observer, ReplayEvent, ReplayOptions, Report, replay};
+use crate::replay::{Lanes, Observer, ReplayEvent, ReplayOptions, Report, State, Work, replay};
 use crate::segment::{Event, SegmentReader};
-use crate::sift::{Connection, Destination, DestinationOptions};
+use crate::sift::{Destination, DestinationOptions};
 use verify::{Part, verify};
+
+/// Connections of the replay.
+const LANES: NonZeroUsize = NonZeroUsize::MIN;
 
 /// Records between two reports of the recorder that will be cut off.
 const REPORT_EVERY: u64 = 500;
@@ -201,9 +205,11 @@ fn replay_into(recordings: &Path, received: &Path, output: &OutputArgs) -> Resul
         let receiver = receiver.map_err(Failure::fatal)?;
         let uri = Some(format!("http://{}", receiver.local_addr()));
         let destination = Destination::resolve(&DestinationOptions { uri, ..DestinationOptions::default() });
-        let lane = Connection::open(&destination.map_err(Failure::fatal)?).await.map_err(Failure::fatal)?;
-        let report = replay(&lane, &catalog, &ReplayOptions::default(), &*observer).await;
-        drop(lane);
+        let destination = destination.map_err(Failure::fatal)?;
+        let lanes = Lanes::open(&destination, LANES).await.map_err(Failure::fatal)?;
+        let work = Work::once(&[recordings.to_owned()], catalog);
+        let report = replay(&lanes, &State::none(), work, &ReplayOptions::default(), &*observer).await;
+        drop(lanes);
         receiver.shutdown().await.map_err(Failure::fatal)?;
         Ok(report)
     })?;

@@ -89,7 +89,7 @@ fn put(message: &mut CheckpointMessage, target: &Target, checkpoint: Checkpoint)
                 },
             );
             let Some(facts) = facts else { return bytes };
-            let range = SeqRange { first_seq: seqs.start, end_seq: seqs.end };
+            let range = SeqRange { first: seqs.start, end: seqs.end };
             match outcome {
                 Outcome::Acknowledged => facts.acknowledged.push(range),
                 Outcome::DeadLettered => facts.dead_lettered.push(range),
@@ -131,7 +131,7 @@ fn facts_of(payload: &[u8], facts: &mut Facts) -> Option<CheckpointMessage> {
             let session = Uuid::from_slice(&facts.session_id).ok()?;
             let of = |ranges: &[SeqRange], outcome| {
                 let range = move |range: &SeqRange| {
-                    let seqs = range.first_seq..range.end_seq;
+                    let seqs = range.first..range.end;
                     (!seqs.is_empty()).then_some(Checkpoint::Session { session, seqs, outcome })
                 };
                 ranges.iter().map(range).collect::<Option<Vec<_>>>()

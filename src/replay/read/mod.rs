@@ -14,6 +14,7 @@ pub(super) use select::Selector;
 use super::checkpoint::{Done, PbfsMark};
 use super::outgoing::Outgoing;
 use super::plan::Job;
+use super::report::Totals;
 use super::slots::{Closed, Slots};
 use super::window::{Window, WindowBuilder};
 use crate::catalog::{Fingerprint, SeqSet};
@@ -60,6 +61,14 @@ pub(super) struct Passed {
 }
 
 impl Passed {
+    /// Adds them to figures.
+    pub(super) fn count(&self, totals: &mut Totals) {
+        totals.records_found += self.records();
+        totals.records_already_acknowledged += self.acknowledged;
+        totals.records_dead_lettered += self.dead_lettered;
+        totals.records_not_selected += self.not_selected;
+    }
+
     /// How many.
     pub(super) fn records(&self) -> u64 {
         self.acknowledged + self.dead_lettered + self.not_selected

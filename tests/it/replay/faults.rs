@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sift_replay::record::{Channel, DataType, FlowSchema, Recorder, Schema, Timestamp, Value};
-use sift_replay::replay::{OnReject, ReplayOptions};
+use sift_replay::replay::{Lanes, OnReject, ReplayOptions, State, Work, replay};
 
 use super::{assert_same, counting, files_of, recorded, session, small_frames, small_segments};
 use crate::support::destination::{Mood, Raw, Rig, block_on, replay_to};
@@ -122,8 +122,9 @@ fn a_file_that_can_not_be_read_costs_its_own_records_alone() {
     std::fs::remove_file(&files[1]).unwrap();
     block_on(async {
         let rig = Rig::start().await;
-        let lane = crate::support::destination::connect(rig.uri()).await;
-        let report = sift_replay::replay::replay(&lane, &catalog, &ReplayOptions::default(), &()).await;
+        let lanes = Lanes::single(crate::support::destination::connect(rig.uri()).await);
+        let work = Work::once(&paths, catalog);
+        let report = replay(&lanes, &State::none(), work, &ReplayOptions::default(), &()).await;
         assert_eq!((report.files_unreadable, report.totals.records_missing), (1, lost.end - lost.start));
         assert!(report.stopped.is_none() && !report.is_complete());
         assert_same(&rig.finish_records().await, &super::without(&expected, &lost));

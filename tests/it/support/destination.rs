@@ -17,7 +17,7 @@ use sift_replay::receiver::{
     Receiver, ReceiverOptions, RecordingStore, Registry, SessionKey, Store, StoreError, Unobserved,
 };
 use sift_replay::record::RecorderOptions;
-use sift_replay::replay::{Observer, ReplayEvent, ReplayOptions, Report, replay};
+use sift_replay::replay::{Lanes, Observer, ReplayEvent, ReplayOptions, Report, State, Work, replay};
 use sift_replay::segment::{Event, SegmentReader};
 use sift_replay::sift::{Connection, Destination, DestinationOptions, Timeouts};
 use sift_rs::ingestion_configs::v2::{
@@ -111,9 +111,9 @@ impl Replayed {
 pub(crate) async fn replay_to(uri: String, paths: &[&Path], options: &ReplayOptions) -> Replayed {
     let paths: Vec<PathBuf> = paths.iter().map(|path| path.to_path_buf()).collect();
     let catalog = Catalog::build(discover(&paths).unwrap());
-    let lane = connect(uri).await;
+    let lanes = Lanes::single(connect(uri).await);
     let listener = Listener::default();
-    let report = replay(&lane, &catalog, options, &listener).await;
+    let report = replay(&lanes, &State::none(), Work::once(&paths, catalog), options, &listener).await;
     Replayed { report, told: listener.0.into_inner().unwrap() }
 }
 
