@@ -277,7 +277,7 @@ fn frame_content(kind: Kind, header: &FrameHeader, raw: &[u8]) -> Option<Value> 
             let records = Records::parse(raw, header.count)?;
             records_json(header.first_seq, header.count, header.flags & 1 != 0, &header.times, records)
         }
-        Kind::Unknown(_) => return None,
+        Kind::Checkpoint | Kind::Unknown(_) => return None,
     })
 }
 
