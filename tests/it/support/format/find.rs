@@ -243,7 +243,7 @@ fn frame_json(header: &FrameHeader, raw: Result<&[u8], PayloadError>) -> Value {
         json!({ "event": "skipped", "reason": reason, "value": value, "seqs": seqs })
     };
     let mut event = match (header.kind, raw) {
-        (Kind::Unknown(kind), _) => skip(("unknown-kind", kind.into())),
+        (kind @ (Kind::Checkpoint | Kind::Unknown(_)), _) => skip(("unknown-kind", kind.to_byte().into())),
         (_, Err(PayloadError::Unreadable(why))) => skip(reason_json(SkipReason::Unreadable(why))),
         (kind, Ok(raw)) => match frame_content(kind, header, raw) {
             Some(event) => event,
