@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 use walkdir::WalkDir;
 
-use crate::format::{FRAME_HEADER_BYTES, FrameHeader, Kind, MAGIC, SYNC_MARKER};
+use crate::format::{FRAME_HEADER_BYTES, FrameHeader, JOURNAL_MAGIC, Kind, MAGIC, SYNC_MARKER};
 use crate::segment::{SegmentError, SegmentName, is_pbfs};
 
 /// Directory beside the backups in which the replayer keeps its own files.
@@ -197,10 +197,12 @@ fn read_kind(path: &Path) -> Result<FileKind, SegmentError> {
 /// Whether a sound frame header stands in its own place somewhere in a file's beginning: a segment whose first block and
 /// name are both lost ([F-33]). No other file has one but a checkpoint journal, not even a file that holds a segment.
 fn has_frame(begin: &[u8]) -> bool {
-    memchr::memmem::find_iter(begin, &SYNC_MARKER).any(|at| {
-        let header = begin.get(at..).and_then(|tail| tail.first_chunk::<FRAME_HEADER_BYTES>());
-        let header = header.and_then(|header| FrameHeader::decode(header, at as u64, None).ok());
-        // [F-39]: the frames of a checkpoint journal are of that kind alone.
-        header.is_some_and(|header| header.kind != Kind::Checkpoint)
-    })
+    // [F-39]
+    !begin.starts_with(&JOURNAL_MAGIC)
+        && memchr::memmem::find_iter(begin, &SYNC_MARKER).any(|at| {
+            let header = begin.get(at..).and_then(|tail| tail.first_chunk::<FRAME_HEADER_BYTES>());
+            let header = header.and_then(|header| FrameHeader::decode(header, at as u64, None).ok());
+            // A journal without its first block.
+            header.is_some_and(|header| header.kind != Kind::Checkpoint)
+        })
 }

@@ -61,9 +61,12 @@ impl Locks {
         }
         match self.storage.lock(path, kind) {
             Ok(Some(mut lock)) => {
-                if kind == LockKind::Exclusive
-                    && let Err(error) = lock.write_note(&format!("{}\n", std::process::id()))
-                {
+                // Of several that share it, none is named; nor is one that is long gone.
+                let note = match kind {
+                    LockKind::Exclusive => format!("{}\n", std::process::id()),
+                    LockKind::Shared => String::new(),
+                };
+                if let Err(error) = lock.write_note(&note) {
                     tracing::debug!("can't write to {}: {error}", path.display());
                 }
                 self.held.push(lock);

@@ -249,7 +249,7 @@ fn frame_json(header: &FrameHeader, raw: Result<&[u8], PayloadError>) -> Value {
         json!({ "event": "skipped", "reason": reason, "value": value, "seqs": seqs })
     };
     let mut event = match (header.kind, raw) {
-        (Kind::Unknown(kind), _) => skip(("unknown-kind", kind.into())),
+        (kind @ (Kind::Checkpoint | Kind::Unknown(_)), _) => skip(("unknown-kind", kind.to_byte().into())),
         (_, Err(PayloadError::Unreadable(why))) => skip(reason_json(SkipReason::Unreadable(why))),
         (kind, Ok(raw)) => match frame_content(kind, header, raw) {
             Some(event) => event,
@@ -283,7 +283,7 @@ fn frame_content(kind: Kind, header: &FrameHeader, raw: &[u8]) -> Option<Value> 
             let records = Records::parse(raw, header.count)?;
             records_json(header.first_seq, header.count, header.flags & 1 != 0, &header.times, records)
         }
-        Kind::Unknown(_) => return None,
+        Kind::Checkpoint | Kind::Unknown(_) => return None,
     })
 }
 
