@@ -10,6 +10,7 @@ mod layering;
 mod pbfs;
 mod record;
 mod replay;
+mod rescan;
 mod spec;
 mod support;
 mod vectors;
