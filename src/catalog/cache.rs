@@ -1,7 +1,7 @@
 //! Scanning the same directories again and again, looking only into files that have changed.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::discover::{DiscoverError, Listed, Vanished, check_paths, kind_of, list};
@@ -70,13 +70,13 @@ impl CatalogCache {
     }
 
     /// What the file at `path` is: as remembered if it is the same still, else by looking into it.
-    fn file(&mut self, path: &PathBuf, remembered: Option<Remembered>) -> Content {
+    fn file(&mut self, path: &Path, remembered: Option<Remembered>) -> Content {
         // Taken before the file is read, so that a change meanwhile shows the next time.
         let began = SystemTime::now();
         let fingerprint = Fingerprint::of(path).ok();
         if let Some(remembered) = remembered.filter(|remembered| Some(remembered.fingerprint) == fingerprint) {
             let content = remembered.content.clone();
-            self.files.insert(path.clone(), remembered);
+            self.files.insert(path.to_owned(), remembered);
             return content;
         }
         let content = Content::of(path, kind_of(path), &mut self.known);
@@ -85,7 +85,7 @@ impl CatalogCache {
             // What can't be read now may be readable later, without any other change.
             && !matches!(content, Content::Unreadable(_))
         {
-            self.files.insert(path.clone(), Remembered { fingerprint, content: content.clone() });
+            self.files.insert(path.to_owned(), Remembered { fingerprint, content: content.clone() });
         }
         content
     }

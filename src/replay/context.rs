@@ -1,6 +1,6 @@
 //! What all jobs of a replay share.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::checkpoint::{Checkpoints, StateDirs, StateError};
@@ -62,6 +62,8 @@ pub(super) struct Context<'a> {
     pub(super) slots: Slots,
     /// What checkpoints are keyed by.
     pub(super) target: Target,
+    /// The files and directories that were asked for.
+    pub(super) paths: Vec<PathBuf>,
     /// Copies of one PBFS file take turns.
     pub(super) turns: Turns,
     /// Whether files are waited for, and may be on their way.

@@ -16,7 +16,7 @@ use super::plan::{Job, JobKey, plan};
 use super::rate::Limiter;
 use super::registering::persist;
 use super::report::Report;
-use super::retire::retire_files;
+use super::retiring::retire_files;
 use super::retry::{Patience, Stop};
 use super::slots::Slots;
 use super::target::Target;
@@ -80,6 +80,7 @@ pub async fn replay_until(
         limiter: Limiter::new(options.rate),
         slots: Slots::new(windows),
         target: Target::new(&lanes.destination_name(), None, &options.rewrite),
+        paths: work.paths.clone(),
         turns: Turns::default(),
         watching: work.watch.is_some(),
         run_id: None,

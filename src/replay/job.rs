@@ -42,6 +42,8 @@ pub(super) struct JobState {
     /// What is wrong with its files, and what of it is nowhere.
     pub(super) findings: Findings,
     pub(super) registered: Option<Registered>,
+    /// How far a PBFS file was delivered by this process.
+    saved_end: u64,
     /// Whether it was ever begun.
     pub(super) has_run: bool,
     delivery: Option<Arc<Delivery>>,
@@ -66,9 +68,15 @@ impl JobState {
             memory: Memory::default(),
             findings: Findings::default(),
             registered: None,
+            saved_end: 0,
             has_run: false,
             delivery: None,
         }
+    }
+
+    /// Bytes from the beginning of a PBFS file that are delivered.
+    pub(super) fn delivered_end(&self) -> u64 {
+        self.saved_end.max(self.memory.delivered_end())
     }
 
     /// Its figures: what was delivered, and what is wrong with its files as they are now.
@@ -85,7 +93,7 @@ enum Step {
     /// The destination has answered.
     Delivered(u64, Delivered),
     /// What it acknowledged is saved, or can't be.
-    Saved(Vec<Delivered>, Result<(), StateError>),
+    Saved(Vec<Delivered>, Vec<Checkpoint>, Result<(), StateError>),
 }
 
 type Steps<'a> = FuturesUnordered<Pin<Box<dyn Future<Output = Step> + Send + 'a>>>;
@@ -245,8 +253,8 @@ impl Flight<'_> {
     }
 
     async fn save(&self, delivered: Vec<Delivered>, checkpoints: Vec<Checkpoint>) -> Step {
-        let saved = self.context.state.checkpoints.save(self.target, checkpoints).await;
-        Step::Saved(delivered, saved)
+        let saved = self.context.state.checkpoints.save(self.target, checkpoints.clone()).await;
+        Step::Saved(delivered, checkpoints, saved)
     }
 }
 
@@ -354,10 +362,14 @@ impl<'a> JobRun<'a> {
     fn step(&mut self, step: Step, steps: &Steps<'a>) {
         match step {
             Step::Delivered(number, delivered) => self.delivered(number, delivered, steps),
-            Step::Saved(windows, saved) => {
+            Step::Saved(windows, checkpoints, saved) => {
                 windows.iter().for_each(|delivered| self.acknowledged(delivered));
-                if let Err(error) = saved {
-                    self.stop(Stop::Here(error.to_string()));
+                match (saved, checkpoints.last()) {
+                    (Err(error), _) => self.stop(Stop::Here(error.to_string())),
+                    (Ok(()), Some(Checkpoint::Pbfs { mark, .. })) => {
+                        self.state.saved_end = self.state.saved_end.max(mark.end);
+                    }
+                    _ => {}
                 }
             }
         }

@@ -33,6 +33,8 @@ pub struct Totals {
     pub torn_files: u64,
     /// Bytes of unfinished frames at their ends.
     pub torn_bytes: u64,
+    /// Files archived or deleted.
+    pub files_retired: u64,
     /// Bytes sent, as gRPC messages.
     pub bytes_sent: u64,
 }
@@ -53,6 +55,7 @@ impl Totals {
         add(&mut self.damaged_bytes, other.damaged_bytes);
         add(&mut self.torn_files, other.torn_files);
         add(&mut self.torn_bytes, other.torn_bytes);
+        add(&mut self.files_retired, other.files_retired);
         add(&mut self.bytes_sent, other.bytes_sent);
     }
 

@@ -292,7 +292,7 @@ mod tests {
         for name in ["a", "lost+found", "z"] {
             fs::create_dir(dir.path().join(name)).unwrap();
         }
-        fs::set_permissions(dir.path().join("lost+found"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(dir.path().join("lost+found"), fs::Permissions::from_mode(0o000)).unwrap();
         assert_wakes(dir.path(), || fs::write(dir.path().join("z/file"), "x").unwrap());
         fs::set_permissions(dir.path().join("lost+found"), fs::Permissions::from_mode(0o700)).unwrap();
     }

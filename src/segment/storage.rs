@@ -4,6 +4,7 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// A place where segments are written.
 pub trait Storage: Send + Sync + 'static {
@@ -19,10 +20,11 @@ pub trait Storage: Send + Sync + 'static {
     /// The operating system's.
     fn create(&self, path: &Path) -> io::Result<Box<dyn StorageFile>>;
 
-    /// Renames a file within its directory, replacing none.
+    /// Renames a file, replacing none; durable only after [`sync_dir`](Self::sync_dir) of the directory that it is in then,
+    /// and of the one that it was in.
     ///
     /// # Errors
-    /// The operating system's.
+    /// The operating system's; [`io::ErrorKind::CrossesDevices`] if the file would have to be copied.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Makes the directory's entries (files created, renamed) durable.
@@ -57,6 +59,14 @@ pub trait Storage: Send + Sync + 'static {
     fn lock(&self, path: &Path, kind: LockKind) -> io::Result<Option<FileLock>> {
         let _ = (path, kind);
         Ok(Some(FileLock::nothing()))
+    }
+
+    /// Returns when all bytes of a file that somebody else wrote are on stable storage.
+    ///
+    /// # Errors
+    /// The operating system's; [`io::ErrorKind::Unsupported`] where this can't be had.
+    fn sync_file(&self, _path: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 }
 
@@ -113,6 +123,9 @@ pub trait StorageFile: Send {
     fn lock(&mut self) -> io::Result<bool> {
         Ok(true)
     }
+
+    /// Makes the file look as if it was written last at `time`. Only for people: where it can't be done, nothing is.
+    fn set_modified(&mut self, _time: SystemTime) {}
 }
 
 /// The computer's file system.
@@ -143,7 +156,8 @@ impl Storage for Disk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        if to.exists() {
+        // A link counts as well, wherever it leads.
+        if to.symlink_metadata().is_ok() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         fs::rename(from, to)
@@ -196,6 +210,11 @@ impl Storage for Disk {
         };
         Ok(held(locked)?.then_some(FileLock(Some(file))))
     }
+
+    fn sync_file(&self, path: &Path) -> io::Result<()> {
+        // Windows syncs only what could be written to.
+        OpenOptions::new().read(true).write(cfg!(windows)).open(path)?.sync_all()
+    }
 }
 
 /// Whether a lock was had.
@@ -220,5 +239,9 @@ impl StorageFile for DiskFile {
 
     fn lock(&mut self) -> io::Result<bool> {
         held(self.0.try_lock())
+    }
+
+    fn set_modified(&mut self, time: SystemTime) {
+        let _ = self.0.set_modified(time);
     }
 }

@@ -13,6 +13,7 @@ mod pbfs;
 mod receiver;
 mod record;
 mod replay;
+mod rescan;
 mod spec;
 mod support;
 mod vectors;

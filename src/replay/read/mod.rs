@@ -124,6 +124,8 @@ pub(super) struct Memory {
     /// Segments of which a whole, sealed copy was read.
     complete: HashSet<u32>,
     files: HashMap<PathBuf, FileMemory>,
+    /// Bytes from the beginning of a PBFS file that an earlier replay has delivered.
+    delivered_end: u64,
 }
 
 /// What is known of a file that was read.
@@ -138,6 +140,11 @@ struct FileMemory {
 }
 
 impl Memory {
+    /// Bytes from the beginning of a PBFS file that an earlier replay has delivered.
+    pub(super) fn delivered_end(&self) -> u64 {
+        self.delivered_end
+    }
+
     /// Whether the file was read to its end in this process, all of it was sound, and it was this one.
     pub(super) fn has_read_whole(&self, path: &std::path::Path, fingerprint: &Fingerprint) -> bool {
         self.files.get(path).is_some_and(|file| file.whole && file.fingerprint == *fingerprint)

@@ -110,7 +110,8 @@ pub(super) fn read(
         accounted: 0,
     };
     let read = reading.run(marks)?;
-    let PbfsRead { messages, whole, sink, .. } = reading;
+    let PbfsRead { messages, whole, sink, delivered, .. } = reading;
+    memory.delivered_end = delivered.map_or(0, |mark| mark.end);
     memory.read.insert(0..messages);
     match read {
         Ok(()) => {

@@ -1,0 +1,77 @@
+//! Making sure that a file may go.
+
+use std::io;
+
+use super::{Content, Delivered, Kept, RetireError};
+use crate::catalog::{Fingerprint, SeqSet};
+use crate::segment::{Event, PbfsEvent, PbfsReader, SegmentError, SegmentName, SegmentReader};
+
+/// Why the file must stay; `None` if it may go.
+pub(super) fn reason_to_keep(delivered: &Delivered<'_>) -> Result<Option<Kept>, RetireError> {
+    let name = SegmentName::of_path(delivered.file);
+    if matches!(delivered.content, Content::Segment(_)) && name.is_some_and(|name| name.open) {
+        return Ok(Some(Kept::Open));
+    }
+    // What would be removed is the link.
+    if delivered.file.is_symlink() {
+        return Ok(Some(Kept::Link));
+    }
+    if let Some(kept) = changed(delivered)? {
+        return Ok(Some(kept));
+    }
+    if delivered.scanned {
+        return Ok(None);
+    }
+    let kept = match delivered.content {
+        Content::Segment(done) => check_segment(delivered, done)?,
+        Content::Pbfs(done) => check_pbfs(delivered, done)?,
+    };
+    // While it was read.
+    if kept.is_some() { Ok(kept) } else { changed(delivered) }
+}
+
+/// Whether the file is another one than what was delivered.
+pub(super) fn changed(delivered: &Delivered<'_>) -> Result<Option<Kept>, RetireError> {
+    match Fingerprint::of(delivered.file) {
+        Ok(now) => Ok((now != *delivered.expected).then_some(Kept::Changed)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Some(Kept::Gone)),
+        Err(error) => Err(SegmentError::io("look at", delivered.file)(error).into()),
+    }
+}
+
+fn check_segment(delivered: &Delivered<'_>, done: &SeqSet) -> Result<Option<Kept>, RetireError> {
+    let mut reader = SegmentReader::open_plain(delivered.file)?;
+    let mut sealed = false;
+    while let Some(event) = reader.next_event()? {
+        let kept = match event {
+            Event::Records(batch) => {
+                let missing = done.missing_in(batch.first_seq..batch.end_seq());
+                missing.into_iter().next().map(|seqs| Kept::NotDelivered { seqs })
+            }
+            Event::Damage(damage) => Some(Kept::Damaged { offset: damage.offset }),
+            Event::Torn(torn) => Some(Kept::Torn { offset: torn.offset }),
+            Event::Skipped(skipped) => Some(Kept::Unreadable { offset: skipped.offset }),
+            Event::Seal(_) => {
+                sealed = true;
+                None
+            }
+            Event::Header(_) | Event::Schema(_) | Event::Mark(_) => None,
+        };
+        if kept.is_some() {
+            return Ok(kept);
+        }
+    }
+    Ok((!sealed).then_some(Kept::NotSealed))
+}
+
+fn check_pbfs(delivered: &Delivered<'_>, done: u64) -> Result<Option<Kept>, RetireError> {
+    let mut reader = PbfsReader::open(delivered.file)?;
+    while let Some(event) = reader.next_event()? {
+        match event {
+            PbfsEvent::Chunk(_) => {}
+            PbfsEvent::Damage(damage) => return Ok(Some(Kept::Damaged { offset: damage.offset })),
+            PbfsEvent::Torn(torn) => return Ok(Some(Kept::Torn { offset: torn.offset })),
+        }
+    }
+    Ok((reader.position() > done).then_some(Kept::RestNotDelivered { offset: done }))
+}

@@ -1,0 +1,89 @@
+//! Archives or deletes a job's files when all of their records are delivered.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::context::{Context, blocking};
+use super::job::JobState;
+use super::observe::ReplayEvent;
+use super::options::After;
+use super::plan::Job;
+use super::retire::{Content, Delivered, Kept, RetireError, Retired, retire};
+use crate::catalog::{Fingerprint, SeqSet};
+use crate::segment::Disk;
+
+/// One file, with what is known of it.
+struct Candidate {
+    path: PathBuf,
+    fingerprint: Fingerprint,
+    scanned: bool,
+    done: Done,
+}
+
+/// What of it is delivered.
+#[derive(Clone)]
+enum Done {
+    Segment(Arc<SeqSet>),
+    Pbfs(u64),
+}
+
+/// Does with the files of a job what is asked for, as far as they are wholly delivered, and tells.
+pub(super) async fn retire_files(context: &Context<'_>, state: &mut JobState) {
+    let after = &context.options.after;
+    if *after == After::Keep || context.patience.check().is_err() {
+        return;
+    }
+    for candidate in candidates(context, state) {
+        let Candidate { path, fingerprint, scanned, done } = candidate;
+        let Some(root) = context.paths.iter().filter(|root| path.starts_with(root)).max_by_key(|root| root.as_os_str().len())
+        else {
+            continue;
+        };
+        let (root, file, after) = (root.clone(), path.clone(), after.clone());
+        let retired = blocking(move || {
+            let content = match &done {
+                Done::Segment(seqs) => Content::Segment(seqs),
+                Done::Pbfs(end) => Content::Pbfs(*end),
+            };
+            retire(&Disk, &after, &Delivered { root: &root, file: &file, expected: &fingerprint, content, scanned })
+        });
+        tell(context, state, &path, retired.await);
+    }
+}
+
+fn candidates(context: &Context<'_>, state: &JobState) -> Vec<Candidate> {
+    let candidate = |path: &Path, fingerprint: Fingerprint, done| Candidate {
+        path: path.to_owned(),
+        fingerprint,
+        scanned: state.memory.has_read_whole(path, &fingerprint),
+        done,
+    };
+    match &state.job {
+        Job::Session(session) => {
+            let done = Arc::new(context.state.checkpoints.done(&context.target, session.id).all());
+            let files = session.segments.iter();
+            files.map(|file| candidate(&file.path, file.fingerprint, Done::Segment(done.clone()))).collect()
+        }
+        // Nothing tells whether such a file is finished: whoever looks at it once says so, whoever watches doesn't.
+        Job::Pbfs(_) if context.watching => Vec::new(),
+        Job::Pbfs(file) => vec![candidate(&file.path, file.fingerprint, Done::Pbfs(state.delivered_end()))],
+    }
+}
+
+fn tell(context: &Context<'_>, state: &mut JobState, path: &Path, retired: Result<Retired, RetireError>) {
+    let (observer, totals) = (context.observer, &mut state.line.totals);
+    match retired {
+        Ok(Retired::Deleted) => {
+            totals.files_retired += 1;
+            observer.event(&ReplayEvent::Retired { path, archived: None });
+        }
+        Ok(Retired::Archived(archived)) => {
+            totals.files_retired += 1;
+            observer.event(&ReplayEvent::Retired { path, archived: Some(&archived) });
+        }
+        // Files come and grow while they are watched.
+        Ok(Retired::Kept(Kept::Open | Kept::Changed | Kept::NotDelivered { .. } | Kept::Gone)) if context.watching => {}
+        Ok(Retired::Kept(kept)) => observer.event(&ReplayEvent::Kept { path, reason: &kept.to_string() }),
+        Err(error) => observer.event(&ReplayEvent::Kept { path, reason: &error.to_string() }),
+    }
+}
