@@ -2,7 +2,7 @@
 
 use super::args::{DestinationArgs, OutputArgs, ReplayArgs};
 use super::exit::{Exit, Failure};
-use super::progress::{JsonLines, Lines, print_report};
+use super::progress::{Closing, observer, print_report};
 use super::text::{note, shown};
 use super::{interrupted, runtime};
 use crate::catalog::{Catalog, check_paths, discover};
@@ -14,14 +14,10 @@ pub(super) fn run(args: &ReplayArgs, output: &OutputArgs) -> Result<Exit, Failur
     let destination = destination(&args.destination)?;
     let catalog = Catalog::build(discover(&args.paths).map_err(Failure::fatal)?);
     let options = args.options();
-    let observer: Box<dyn Observer> = match output {
-        OutputArgs { json: true, .. } => Box::new(JsonLines),
-        OutputArgs { quiet: true, .. } => Box::new(()),
-        _ => Box::new(Lines),
-    };
+    let observer = observer(output);
     let (report, exit) = runtime()?.block_on(connect_and_replay(&destination, &catalog, &options, &*observer))?;
     if !output.json {
-        print_report(&report);
+        print_report(&report, Closing { paths: &args.paths, dry_run: args.dry_run });
     }
     if let Some(stopped) = &report.stopped {
         note(format!("error: {}", shown(stopped)));

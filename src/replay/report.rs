@@ -97,6 +97,10 @@ pub struct Report {
     pub files_ignored: u64,
     /// Files that can't be read.
     pub files_unreadable: u64,
+    /// Files that were moved into the archive, all of them delivered.
+    pub files_archived: u64,
+    /// Files that were deleted, all of them delivered.
+    pub files_deleted: u64,
     /// One line each, in the order of replay.
     pub lines: Vec<Line>,
     /// All together.
