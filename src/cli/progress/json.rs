@@ -178,3 +178,6 @@ pub(in crate::cli) fn summary_json(report: &Report) -> Value {
     }
     Value::Object(summary)
 }
+
+#[cfg(test)]
+mod tests;

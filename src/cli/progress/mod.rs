@@ -119,3 +119,29 @@ impl Drop for Ticker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replay::Report;
+
+    #[test]
+    fn nothing_is_drawn_behind_the_summary() {
+        let people = People::new();
+        people.event(&ReplayEvent::Waiting);
+        for _ in 0..2 {
+            people.event(&ReplayEvent::Summary(&Report::default()));
+            assert!(people.ticker.lock().unwrap().is_none());
+            assert!(lock(&people.shared).bars.is_none());
+            assert_eq!(Arc::strong_count(&people.shared), 1, "the thread has ended");
+        }
+    }
+
+    #[test]
+    fn an_observer_that_is_dropped_early_takes_its_thread_along() {
+        let people = People::new();
+        let shared = Arc::downgrade(&people.shared);
+        drop(people);
+        assert!(shared.upgrade().is_none());
+    }
+}

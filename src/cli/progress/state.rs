@@ -16,7 +16,7 @@ const MOST_BARS: usize = 8;
 
 /// Characters of a bar, and of the name before it.
 const BAR_CHARS: u64 = 20;
-const LABEL_CHARS: usize = 28;
+const LABEL_CHARS: usize = 32;
 
 /// What isn't in any record (headers, indexes) may never be reported as read: what is nearly through and rests is taken
 /// for finished.
@@ -278,11 +278,15 @@ fn span(seconds: u64) -> String {
     }
 }
 
+/// Without its middle if it is too long: names that go together often begin alike.
 fn clipped(label: &str) -> String {
-    match label.char_indices().nth(LABEL_CHARS) {
-        None => label.to_owned(),
-        Some(_) => label.chars().take(LABEL_CHARS - 1).chain(['…']).collect(),
+    let chars = label.chars().count();
+    if chars <= LABEL_CHARS {
+        return label.to_owned();
     }
+    let begin = LABEL_CHARS / 2;
+    let end = chars - (LABEL_CHARS - begin - 1);
+    label.chars().take(begin).chain(['…']).chain(label.chars().skip(end)).collect()
 }
 
 #[cfg(test)]

@@ -56,11 +56,11 @@ fn the_whole_is_known_before_it_is_begun() {
     let view = rig.view(2000);
     assert_eq!(
         view.total,
-        "total                        [##------------------]  12%  25 records/s  500 B/s  14 s left"
+        "total                            [##------------------]  12%  25 records/s  500 B/s  14 s left"
     );
     assert_eq!(
         view.running,
-        ["rover                        [##########----------]  50%  25 records/s  500 B/s  2 s left"]
+        ["rover                            [##########----------]  50%  25 records/s  500 B/s  2 s left"]
     );
     rig.acknowledged(2000, ONE, 50, 500);
     assert_eq!(rig.view(2000).running, [""; 0], "what is read has no bar any more");
@@ -151,6 +151,13 @@ fn figures_from_hostile_files_end_nothing() {
     }
     assert!(rig.view(0).total.contains("100%"));
     assert!(rig.progress.line(rig.at(0)).is_some());
+}
+
+#[test]
+fn a_long_name_loses_its_middle() {
+    assert_eq!(clipped("rover"), "rover");
+    let clipped = clipped("demo-drone, Demo flight over the sea, part 2");
+    assert_eq!((clipped.as_str(), clipped.chars().count()), ("demo-drone, Demo…the sea, part 2", LABEL_CHARS));
 }
 
 #[test]
