@@ -12,6 +12,9 @@ use crate::replay::{Origin, ReplayEvent};
 /// What is alike is told once in so long.
 const PAUSE: Duration = Duration::from_secs(10);
 
+/// Different things of one kind about one session or file that are told in that time.
+const MOST_DIFFERENT: u32 = 5;
+
 /// Things told of late that are remembered.
 const MOST_REMEMBERED: usize = 1000;
 
@@ -20,27 +23,35 @@ const MOST_REMEMBERED: usize = 1000;
 struct Throttle {
     /// When it was told last, and how many haven't been told since.
     told: HashMap<String, (Instant, u64)>,
+    /// Since when so many different ones were told, by kind and origin.
+    different: HashMap<String, (Instant, u32)>,
 }
 
 impl Throttle {
-    /// How many there are to be told, this `amount` included; `None`: later.
-    fn admit(&mut self, what: &str, amount: u64, now: Instant) -> Option<u64> {
+    /// How many there are to be told, this `amount` included; `None`: later, or in the closing table.
+    fn admit(&mut self, kind: &str, what: &str, amount: u64, now: Instant) -> Option<u64> {
         let recent = |at: Instant| now.saturating_duration_since(at) < PAUSE;
-        if let Some((at, untold)) = self.told.get_mut(what) {
+        let key = format!("{kind} {what}");
+        if let Some((_, untold)) = self.told.get_mut(&key).filter(|(at, _)| recent(*at)) {
             *untold = untold.saturating_add(amount);
-            if recent(*at) {
-                return None;
-            }
-            *at = now;
-            return Some(std::mem::take(untold));
+            return None;
         }
-        if self.told.len() >= MOST_REMEMBERED {
+        if self.told.len().max(self.different.len()) >= MOST_REMEMBERED {
             self.told.retain(|_, (at, _)| recent(*at));
+            self.different.retain(|_, (at, _)| recent(*at));
         }
-        if self.told.len() < MOST_REMEMBERED {
-            self.told.insert(what.to_owned(), (now, 0));
+        let full = self.told.len().max(self.different.len()) >= MOST_REMEMBERED;
+        match self.different.get_mut(kind).filter(|(at, _)| recent(*at)) {
+            Some((_, told)) if *told >= MOST_DIFFERENT => return None,
+            Some((_, told)) => *told += 1,
+            None if full => {}
+            None => drop(self.different.insert(kind.to_owned(), (now, 1))),
         }
-        Some(amount)
+        let untold = self.told.remove(&key).map_or(0, |(_, untold)| untold);
+        if !full {
+            self.told.insert(key, (now, 0));
+        }
+        Some(untold.saturating_add(amount))
     }
 }
 
@@ -87,14 +98,14 @@ impl Lines {
             ReplayEvent::Mark { session, mark, .. } => format!("session {session}: {}", mark_text(mark)?),
             ReplayEvent::Retrying { origin, error, attempt, pause } => {
                 let whose = origin.as_ref().map_or_else(|| "connection".to_owned(), origin_text);
-                let times = self.throttle.admit(&format!("retry {whose} {error}"), 1, now)?;
+                let times = self.throttle.admit(&format!("retry {whose}"), error, 1, now)?;
                 let alike = if times > 1 { format!(", {} times of late", number(times)) } else { String::new() };
                 let pause = pause.as_secs_f64();
                 format!("{whose}: {}; trying again in {pause:.1} s (attempt {attempt} failed{alike})", shown(error))
             }
             ReplayEvent::DeadLettered { origin, records, reason } => {
                 let whose = origin_text(origin);
-                let records = self.throttle.admit(&format!("dead {whose}"), *records, now)?;
+                let records = self.throttle.admit(&format!("dead {whose}"), "", *records, now)?;
                 let records = count(records, "record is", "records are");
                 format!("{whose}: {records} refused and kept as dead letters: {}", shown(reason))
             }
@@ -106,7 +117,7 @@ impl Lines {
             ReplayEvent::Waiting => "all that is there is delivered; waiting for more (Ctrl-C ends)".to_owned(),
             ReplayEvent::Refused { origin, reason } => {
                 let whose = origin_text(origin);
-                let times = self.throttle.admit(&format!("refused {whose} {reason}"), 1, now)?;
+                let times = self.throttle.admit(&format!("refused {whose}"), reason, 1, now)?;
                 let alike = if times > 1 { format!(" ({} times of late)", number(times)) } else { String::new() };
                 format!("{whose}: {}{alike}", shown(reason))
             }
@@ -195,15 +206,32 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_bounded_and_nothing_new_is_hushed_up() {
+    fn errors_that_differ_each_time_are_no_flood_either() {
         let start = Instant::now();
         let mut lines = Lines::default();
-        for number in 0..3 * MOST_REMEMBERED {
-            assert_eq!(lines.texts(&retrying(&number.to_string()), start).len(), 1);
+        let mut told = 0;
+        for number in 0..10_000 {
+            let reason = format!("record {number} is bad");
+            let event = ReplayEvent::Refused { origin: ORIGIN, reason: &reason };
+            told += lines.texts(&event, start).len();
         }
-        assert_eq!(lines.throttle.told.len(), MOST_REMEMBERED);
+        assert_eq!(told, MOST_DIFFERENT as usize);
+        let event = ReplayEvent::Refused { origin: ORIGIN, reason: "the last" };
+        assert_eq!(lines.texts(&event, start + PAUSE).len(), 1);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded_and_each_origin_is_told_of() {
+        let start = Instant::now();
+        let mut lines = Lines::default();
+        for number in 0..3 * MOST_REMEMBERED as u128 {
+            let origin = Some(Origin::Session(Uuid::from_u128(number)));
+            let event = ReplayEvent::Retrying { origin, error: "x", attempt: 1, pause: PAUSE };
+            assert_eq!(lines.texts(&event, start).len(), 1);
+        }
+        assert_eq!((lines.throttle.told.len(), lines.throttle.different.len()), (MOST_REMEMBERED, MOST_REMEMBERED));
         lines.texts(&retrying("later"), start + PAUSE);
-        assert_eq!(lines.throttle.told.len(), 1);
+        assert_eq!((lines.throttle.told.len(), lines.throttle.different.len()), (1, 1));
     }
 
     #[test]
