@@ -53,7 +53,7 @@ fn log(output: &OutputArgs) {
         _ => "debug",
     };
     let filter = tracing_subscriber::EnvFilter::try_from_env("SIFT_REPLAY_LOG").unwrap_or_else(|_| default.into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| text::Diagnostics).without_time().init();
 }
 
 /// An async runtime for one command.

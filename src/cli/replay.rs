@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::args::{DestinationArgs, OutputArgs, ReplayArgs};
 use super::exit::{Exit, Failure};
-use super::progress::{JsonLines, Lines, print_report};
+use super::progress::{observer, print_report};
 use super::text::{note, shown};
 use super::{interrupted, runtime};
 use crate::catalog::{Catalog, CatalogCache, discover};
@@ -40,20 +40,12 @@ pub(super) fn run(args: &ReplayArgs, output: &OutputArgs) -> Result<Exit, Failur
         runtime()?.block_on(connect_and_replay(&destination, args.lanes(), &state, work, &options, &*observer))?
     };
     if !output.json {
-        print_report(&report);
+        print_report(&report, &args.paths);
     }
     if let Some(stopped) = &report.stopped {
         note(format!("error: {}", shown(stopped)));
     }
     Ok(exit)
-}
-
-fn observer(output: &OutputArgs) -> Box<dyn Observer> {
-    match output {
-        OutputArgs { json: true, .. } => Box::new(JsonLines),
-        OutputArgs { quiet: true, .. } => Box::new(()),
-        _ => Box::new(Lines),
-    }
 }
 
 async fn connect_and_replay(

@@ -4,8 +4,10 @@
 use std::fmt::Display;
 use std::io::Write;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use chrono::{DateTime, SecondsFormat};
+use indicatif::MultiProgress;
 
 /// Prints a line of results.
 pub(super) fn out(line: impl Display) {
@@ -13,9 +15,43 @@ pub(super) fn out(line: impl Display) {
     let _ = writeln!(std::io::stdout().lock(), "{line}");
 }
 
-/// Prints a line of diagnostics.
+/// The bars at the lower end of the terminal, while there are any.
+static SCREEN: Mutex<Option<MultiProgress>> = Mutex::new(None);
+
+/// Makes lines stand above these bars from now on.
+pub(super) fn set_screen(screen: Option<MultiProgress>) {
+    *SCREEN.lock().unwrap_or_else(PoisonError::into_inner) = screen;
+}
+
+/// Prints a line of diagnostics, above the bars if there are any.
 pub(super) fn note(line: impl Display) {
-    let _ = writeln!(std::io::stderr().lock(), "{line}");
+    write_above(format!("{line}\n").as_bytes());
+}
+
+fn write_above(bytes: &[u8]) {
+    let write = || {
+        let _ = std::io::stderr().lock().write_all(bytes);
+    };
+    let screen = SCREEN.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    match screen {
+        Some(screen) => screen.suspend(write),
+        None => write(),
+    }
+}
+
+/// Where the layers below write what `-v` shows: each line whole, above the bars.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Diagnostics;
+
+impl Write for Diagnostics {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        write_above(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// A text that somebody else chose, without what a terminal would obey.

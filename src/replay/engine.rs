@@ -290,6 +290,8 @@ impl<'a> Engine<'a> {
             pbfs_files,
             files_ignored: self.ignored,
             files_unreadable: self.unreadable + self.states().map(|state| state.findings.unreadable()).sum::<u64>(),
+            files_archived: self.states().map(|state| state.archived).sum(),
+            files_deleted: self.states().map(|state| state.deleted).sum(),
             lines: self.states().filter(|state| state.has_run).map(JobState::line).collect(),
             ..Report::default()
         }

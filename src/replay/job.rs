@@ -42,6 +42,10 @@ pub(super) struct JobState {
     /// What is wrong with its files, and what of it is nowhere.
     pub(super) findings: Findings,
     pub(super) registered: Option<Registered>,
+    /// Files archived.
+    pub(super) archived: u64,
+    /// Files deleted.
+    pub(super) deleted: u64,
     /// How far a PBFS file was delivered by this process.
     saved_end: u64,
     /// Whether it was ever begun.
@@ -68,6 +72,8 @@ impl JobState {
             memory: Memory::default(),
             findings: Findings::default(),
             registered: None,
+            archived: 0,
+            deleted: 0,
             saved_end: 0,
             has_run: false,
             delivery: None,

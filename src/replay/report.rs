@@ -33,8 +33,6 @@ pub struct Totals {
     pub torn_files: u64,
     /// Bytes of unfinished frames at their ends.
     pub torn_bytes: u64,
-    /// Files archived or deleted.
-    pub files_retired: u64,
     /// Bytes sent, as gRPC messages.
     pub bytes_sent: u64,
 }
@@ -55,7 +53,6 @@ impl Totals {
         add(&mut self.damaged_bytes, other.damaged_bytes);
         add(&mut self.torn_files, other.torn_files);
         add(&mut self.torn_bytes, other.torn_bytes);
-        add(&mut self.files_retired, other.files_retired);
         add(&mut self.bytes_sent, other.bytes_sent);
     }
 
@@ -103,6 +100,10 @@ pub struct Report {
     pub files_ignored: u64,
     /// Files that can't be read.
     pub files_unreadable: u64,
+    /// Files that were moved into the archive, all of them delivered.
+    pub files_archived: u64,
+    /// Files that were deleted, all of them delivered.
+    pub files_deleted: u64,
     /// One line each, in the order of replay.
     pub lines: Vec<Line>,
     /// All together.

@@ -8,7 +8,7 @@ use super::job::JobState;
 use super::observe::ReplayEvent;
 use super::options::After;
 use super::plan::Job;
-use super::retire::{Content, Delivered, Kept, RetireError, Retired, retire};
+use super::retire::{Content, Delivered, Kept, RetireError, Retired, retire, root_of};
 use crate::catalog::{Fingerprint, SeqSet};
 use crate::segment::Disk;
 
@@ -35,11 +35,8 @@ pub(super) async fn retire_files(context: &Context<'_>, state: &mut JobState) {
     }
     for candidate in candidates(context, state) {
         let Candidate { path, fingerprint, scanned, done } = candidate;
-        let Some(root) = context.paths.iter().filter(|root| path.starts_with(root)).max_by_key(|root| root.as_os_str().len())
-        else {
-            continue;
-        };
-        let (root, file, after) = (root.clone(), path.clone(), after.clone());
+        let Some(root) = root_of(&context.paths, &path) else { continue };
+        let (root, file, after) = (root.to_owned(), path.clone(), after.clone());
         let retired = blocking(move || {
             let content = match &done {
                 Done::Segment(seqs) => Content::Segment(seqs),
@@ -71,14 +68,14 @@ fn candidates(context: &Context<'_>, state: &JobState) -> Vec<Candidate> {
 }
 
 fn tell(context: &Context<'_>, state: &mut JobState, path: &Path, retired: Result<Retired, RetireError>) {
-    let (observer, totals) = (context.observer, &mut state.line.totals);
+    let observer = context.observer;
     match retired {
         Ok(Retired::Deleted) => {
-            totals.files_retired += 1;
+            state.deleted += 1;
             observer.event(&ReplayEvent::Retired { path, archived: None });
         }
         Ok(Retired::Archived(archived)) => {
-            totals.files_retired += 1;
+            state.archived += 1;
             observer.event(&ReplayEvent::Retired { path, archived: Some(&archived) });
         }
         // Files come and grow while they are watched.

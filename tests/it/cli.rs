@@ -106,6 +106,25 @@ fn an_endpoint_that_nobody_listens_at_is_a_destination_error() {
 }
 
 #[test]
+fn wrong_values_are_2_and_a_right_one_is_shown() {
+    let home = Home::new();
+    for (args, right) in [
+        (&["--from", "2026"][..], "2026-03-01T12:30:00Z"),
+        (&["--from", "2026-03-02", "--to", "2026-03-01"], "--from must be before --to"),
+        (&["--rate", "5Mbit"], "5MB"),
+        (&["--shift-time", "tomorrow"], "-1h"),
+        (&["--ack-timeout", "0"], "30s"),
+        (&["--after", "archive"], "archive=DIR"),
+        (&["--lanes", "65"], "64"),
+        (&["--watch", "--dry-run"], "--dry-run"),
+    ] {
+        let ran = home.run(&[&["--uri", "http://127.0.0.1:1", text(home.path())], args].concat());
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{args:?}: {ran:?}");
+        assert!(ran.stderr.contains(right), "{args:?}: {ran:?}");
+    }
+}
+
+#[test]
 fn a_place_without_recordings_is_said_to_be_one() {
     let home = Home::new();
     let file = home.path().join("notes.txt");

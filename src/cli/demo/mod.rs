@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use super::args::{DemoArgs, DemoVehicleArgs, OutputArgs};
 use super::exit::{Exit, Failure};
-use super::progress::{JsonLines, Lines};
+use super::progress::{JsonLines, observer};
 use super::runtime;
 use super::text::{note, number, shown_path};
 use crate::catalog::{Catalog, discover};
@@ -196,8 +196,7 @@ fn replay_into(recordings: &Path, received: &Path, output: &OutputArgs) -> Resul
     let catalog = Catalog::build(discover(&[recordings.to_owned()]).map_err(Failure::fatal)?);
     let observer: Box<dyn Observer> = match output {
         OutputArgs { json: true, .. } => Box::new(JsonButSummary),
-        OutputArgs { quiet: true, .. } => Box::new(()),
-        _ => Box::new(Lines),
+        _ => observer(output),
     };
     let report = runtime()?.block_on(async {
         let registry = Arc::new(Registry::new());
