@@ -8,6 +8,7 @@ mod damage;
 mod demo;
 mod layering;
 mod pbfs;
+mod proxy;
 mod record;
 mod replay;
 mod spec;

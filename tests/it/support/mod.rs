@@ -6,5 +6,7 @@ pub(crate) mod cli;
 pub(crate) mod destination;
 pub(crate) mod format;
 pub(crate) mod null_storage;
+pub(crate) mod port;
+pub(crate) mod proxy;
 pub(crate) mod recording;
 pub(crate) mod storage;
