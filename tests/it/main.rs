@@ -6,6 +6,7 @@ mod cli;
 mod crash;
 mod damage;
 mod demo;
+mod faulty;
 mod layering;
 mod pbfs;
 mod proxy;

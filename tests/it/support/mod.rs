@@ -4,6 +4,7 @@
 pub(crate) mod allocations;
 pub(crate) mod cli;
 pub(crate) mod destination;
+pub(crate) mod faulty;
 pub(crate) mod format;
 pub(crate) mod null_storage;
 pub(crate) mod port;
