@@ -2,6 +2,7 @@
 #![allow(unreachable_pub, reason = "a test binary exports nothing")]
 
 pub(crate) mod allocations;
+pub(crate) mod backup;
 pub(crate) mod cli;
 pub(crate) mod destination;
 pub(crate) mod faulty;

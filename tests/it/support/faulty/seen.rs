@@ -26,7 +26,8 @@ impl RecordId {
 
     pub(super) fn parse(record: &[u8]) -> Option<(Self, Request)> {
         let request = Request::decode(record).ok()?;
-        let time = request.timestamp.as_ref().map_or(0, |t| i128::from(t.seconds) * 1_000_000_000 + i128::from(t.nanos));
+        let time =
+            request.timestamp.as_ref().map_or(0, |t| i128::from(t.seconds) * 1_000_000_000 + i128::from(t.nanos));
         let mut hasher = DefaultHasher::new();
         without_ids(record)?.hash(&mut hasher);
         Some((Self { flow: request.flow.clone(), time, hash: hasher.finish() }, request))
