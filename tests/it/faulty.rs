@@ -285,7 +285,7 @@ fn a_trigger_is_pulled_at_its_message() {
         let (server, link) = (faulty.server(), proxy.clone());
         faulty.after(7, move || {
             link.reset_all();
-            drop(pulled.send(server.seen().messages));
+            pulled.send(server.seen().messages).unwrap();
         });
         let error = send(&lane, 0..1000).await.unwrap_err();
         assert_eq!(error.fault(), AGAIN, "{error}");

@@ -35,8 +35,11 @@ fn echo() -> SocketAddr {
     })
 }
 
+/// What came on a connection, and how it ended.
+type Heard = (Vec<u8>, std::io::Result<()>);
+
 /// Tells, of each connection, what came and how it ended.
-fn sink() -> (SocketAddr, Receiver<(Vec<u8>, std::io::Result<()>)>) {
+fn sink() -> (SocketAddr, Receiver<Heard>) {
     let (told, heard) = channel();
     let address = serve(move |mut socket| {
         let mut all = Vec::new();

@@ -22,7 +22,7 @@ use tonic::Status;
 use super::port::Port;
 pub(crate) use fate::{CallFate, Fate, rate_limited};
 use fate::{CallFault, Faults};
-pub(crate) use seen::{Copies, RecordId, Seen};
+pub(crate) use seen::{RecordId, Seen};
 
 /// What is ingested.
 pub(crate) type Request = IngestWithConfigDataStreamRequest;
@@ -54,6 +54,8 @@ pub(crate) struct Server {
     faults: Mutex<Faults>,
     /// Done when so many messages have been seen.
     triggers: Mutex<Vec<(u64, Trigger)>>,
+    /// Held while triggers do their work.
+    pulling: Mutex<()>,
     /// How often held streams have been released.
     released: watch::Sender<u64>,
     /// Its own, so that it can be ended with all its connections; `None` while it is dead.
@@ -77,6 +79,7 @@ impl Faulty {
             changed: Condvar::new(),
             faults: Mutex::default(),
             triggers: Mutex::default(),
+            pulling: Mutex::default(),
             released: watch::Sender::new(0),
             runtime: Mutex::default(),
         });
@@ -184,8 +187,11 @@ impl Server {
         lock(&self.faults).organization = id.map(str::to_owned);
     }
 
-    /// Forgets all faults; held streams are released, silent ones stay silent.
+    /// Forgets all faults and triggers; held streams are released, silent ones stay silent. Not to be called by a
+    /// trigger.
     pub(crate) fn heal(&self) {
+        let _nobody_pulls = lock(&self.pulling);
+        lock(&self.triggers).clear();
         let mut faults = lock(&self.faults);
         *faults = Faults { organization: faults.organization.take(), ..Faults::default() };
         drop(faults);

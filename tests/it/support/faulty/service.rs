@@ -253,8 +253,10 @@ impl Stream<'_> {
     }
 
     fn pull_triggers(&self) {
-        let messages = lock(&self.front.server.seen).messages;
-        let due: Vec<_> = lock(&self.front.server.triggers).extract_if(.., |(at, _)| *at <= messages).collect();
+        let server = &self.front.server;
+        let _pulling = lock(&server.pulling);
+        let messages = lock(&server.seen).messages;
+        let due: Vec<_> = lock(&server.triggers).extract_if(.., |(at, _)| *at <= messages).collect();
         due.into_iter().for_each(|(_, work)| work());
     }
 }
