@@ -1,8 +1,8 @@
 //! The command line: it parses, calls the layers below, prints, and chooses the exit code.
 
 mod args;
-mod dead_letters;
 mod checkpoints;
+mod dead_letters;
 mod demo;
 mod exit;
 mod ls;

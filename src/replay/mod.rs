@@ -30,15 +30,15 @@ mod watched;
 mod watermark;
 mod window;
 
+pub use checkpoint::{
+    Checkpoint, Checkpoints, Done, Forget, Forgotten, KnownTarget, Outcome, PbfsMark, StateDirs, StateError,
+};
+pub use context::State;
 pub use dead_letter::{
     DEAD_LETTERS_DIR, DeadLetter, DeadLetterGroup, DeadLetterList, DeadLetterSession, DeadLetters, Refusal,
     RefusedRange, RefusedRecord, Trouble, catalog as dead_letter_catalog, list as list_dead_letters,
     origins as dead_letter_origins, read as read_dead_letters, sessions_for as dead_letters_for,
 };
-pub use checkpoint::{
-    Checkpoint, Checkpoints, Done, Forget, Forgotten, KnownTarget, Outcome, PbfsMark, StateDirs, StateError,
-};
-pub use context::State;
 pub use dry::dry_run;
 pub use engine::{Work, replay, replay_until};
 pub use lane::Lanes;

@@ -1,6 +1,7 @@
 //! Integration tests: one binary, one module per subject.
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "tests")]
 
+mod backup;
 mod catalog;
 mod checkpoints;
 mod cli;
@@ -8,8 +9,10 @@ mod crash;
 mod damage;
 mod dead_letters;
 mod demo;
+mod faulty;
 mod layering;
 mod pbfs;
+mod proxy;
 mod receiver;
 mod record;
 mod replay;

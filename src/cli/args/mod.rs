@@ -12,8 +12,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 pub(super) use replay::ReplayArgs;
 
-use super::dead_letters::DeadLettersArgs;
 use super::checkpoints::CheckpointsArgs;
+use super::dead_letters::DeadLettersArgs;
 
 /// Replays telemetry recorded without a network into Sift: complete, once, and with proof that nothing is missing.
 ///

@@ -19,7 +19,7 @@ fn texts(report: &Report, paths: &[PathBuf]) -> Vec<String> {
             count(report.sessions, "session", "sessions"),
             count(report.pbfs_files, "backup", "backups of the official library")
         ));
-        texts.push(verdict(report, paths));
+        texts.push(verdict(report));
         return texts;
     }
     for line in &report.lines {
@@ -37,7 +37,7 @@ fn texts(report: &Report, paths: &[PathBuf]) -> Vec<String> {
     for (name, value, _) in rows(report, paths).into_iter().filter(|(_, _, is_shown)| *is_shown) {
         texts.push(format!("{name:<21} {value}"));
     }
-    texts.push(verdict(report, paths));
+    texts.push(verdict(report));
     texts
 }
 
@@ -68,7 +68,8 @@ fn rows(report: &Report, paths: &[PathBuf]) -> Vec<(&'static str, String, bool)>
 }
 
 fn to_send(t: &Totals) -> u64 {
-    t.records_found.saturating_sub(t.records_already_acknowledged)
+    t.records_found
+        .saturating_sub(t.records_already_acknowledged)
         .saturating_sub(t.records_dead_lettered)
         .saturating_sub(t.records_not_selected)
 }
@@ -96,7 +97,7 @@ fn arguments(paths: &[PathBuf]) -> String {
     arguments
 }
 
-fn verdict(report: &Report, paths: &[PathBuf]) -> String {
+fn verdict(report: &Report) -> String {
     if report.interrupted {
         return "INTERRUPTED: what is acknowledged is remembered, and nothing is lost. Run the same command again for \
                 the rest."

@@ -267,4 +267,3 @@ impl PbfsRead<'_> {
         Ok(())
     }
 }
-

@@ -390,7 +390,7 @@ impl RawService {
 }
 
 /// A gRPC answer of one message.
-fn unary(message: &[u8]) -> http::Response<Body> {
+pub(crate) fn unary(message: &[u8]) -> http::Response<Body> {
     let mut bytes = sift_replay::sift::message_prefix(message.len() as u32).to_vec();
     bytes.extend_from_slice(message);
     let trailers = http::HeaderMap::from_iter([(
