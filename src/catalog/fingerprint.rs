@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 const SETTLED: Duration = Duration::from_secs(3);
 
 /// What a file system says of a file. A file whose fingerprint is another has changed, or is another file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Fingerprint {
     /// Its size in bytes.
     pub bytes: u64,

@@ -181,8 +181,9 @@ impl<'a> Engine<'a> {
         engine
     }
 
-    /// Takes note of what a search has found.
-    fn take(&mut self, catalog: &Catalog) {
+    /// Takes note of what a search has found; returns whether anything is new.
+    fn take(&mut self, catalog: &Catalog) -> bool {
+        let before = (self.ignored, self.unreadable, self.files.len());
         self.ignored = catalog.ignored.len() as u64;
         self.unreadable = catalog.unreadable.len() as u64;
         for job in plan(catalog, &self.context.options.selection) {
@@ -198,6 +199,7 @@ impl<'a> Engine<'a> {
             }
             self.queue_if_changed(&key);
         }
+        before != (self.ignored, self.unreadable, self.files.len())
     }
 
     /// Queues a job whose files aren't those with which it was begun last, unless it runs.
@@ -239,7 +241,9 @@ impl<'a> Engine<'a> {
                 }
                 Some((key, state)) = running.next() => self.done(&key, state),
                 catalog = search(&mut self.watch, &mut self.cache, &self.paths), if self.watch.is_some() && is_on => {
-                    self.take(&catalog);
+                    if self.take(&catalog) {
+                        context.observer.event(&ReplayEvent::Found(&catalog));
+                    }
                 }
             }
         }

@@ -183,7 +183,7 @@ mod tests {
         let mut x = seq.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         x ^= x >> 29;
         x = x.wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        (x >> 32) % 100 == 0
+        (x >> 32).is_multiple_of(100)
     }
 
     #[test]

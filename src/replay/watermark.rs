@@ -59,7 +59,7 @@ mod tests {
 
     fn window(end: Option<u64>, settled: bool) -> Delivered {
         let reached = end.map(|end| Reached { end, hash: [0; 32], messages: end });
-        let window = Window { records: 1, seqs: vec![0..1], reached, ..Window::default() };
+        let window = Window { records: 1, seqs: Vec::from([0..1]), reached, ..Window::default() };
         let acknowledged = if settled { window.seqs.clone() } else { Vec::new() };
         Delivered { window, acknowledged, refused: Vec::new(), left_out: Vec::new(), stop: None }
     }

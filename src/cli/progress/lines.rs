@@ -249,14 +249,14 @@ mod tests {
 
     #[test]
     fn searching_again_tells_what_is_new() {
-        use crate::catalog::Unreadable;
+        use crate::catalog::{Fingerprint, PbfsFile, Unreadable};
         let now = Instant::now();
         let mut lines = Lines::default();
         let mut catalog = Catalog::default();
         catalog.unreadable.push(Unreadable { path: "bad".into(), reason: "torn\nup".to_owned() });
         assert_eq!(lines.texts(&ReplayEvent::Found(&catalog), now).len(), 2);
         assert_eq!(lines.texts(&ReplayEvent::Found(&catalog), now), [""; 0]);
-        catalog.pbfs.push("new".into());
+        catalog.pbfs.push(PbfsFile { path: "new".into(), bytes: 0, fingerprint: Fingerprint::default() });
         assert_eq!(lines.texts(&ReplayEvent::Found(&catalog), now).len(), 1);
     }
 

@@ -224,7 +224,7 @@ impl PbfsRead<'_> {
         }
         // The window that waits ends with this chunk, or within it.
         let whole = self.windows.is_empty();
-        let before = std::mem::replace(&mut self.reached, Some((end, self.messages)));
+        let before = self.reached.replace((end, self.messages));
         let now = self.reached;
         self.reached = if whole { now } else { before };
         if let Err(error) = self.send(None, hash)? {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::catalog::{SegmentFile, Session};
+use crate::catalog::{Fingerprint, SegmentFile, Session};
 
 const ONE: Origin<'static> = Origin::Session(Uuid::from_u128(1));
 const TWO: Origin<'static> = Origin::Session(Uuid::from_u128(2));
@@ -41,7 +41,8 @@ impl Rig {
 }
 
 fn session(id: u128, bytes: u64) -> Session {
-    let file = |index| SegmentFile { path: "f".into(), index, bytes: bytes / 2, sealed: None, open: false };
+    let fingerprint = Fingerprint::default();
+    let file = |index| SegmentFile { path: "f".into(), index, bytes: bytes / 2, sealed: None, open: false, fingerprint };
     Session { id: Uuid::from_u128(id), segments: vec![file(0), file(1)], requests: None }
 }
 

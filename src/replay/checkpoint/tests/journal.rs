@@ -139,14 +139,14 @@ fn what_a_later_version_adds_is_skipped_and_not_thrown_away() {
 fn a_message_that_breaks_a_rule_tells_nothing_at_all() {
     let sound = SessionFacts {
         session_id: SESSION.as_bytes().to_vec(),
-        acknowledged: vec![SeqRange { first_seq: 0, end_seq: 5 }],
+        acknowledged: vec![SeqRange { first: 0, end: 5 }],
         dead_lettered: Vec::new(),
     };
     let of = |session: SessionFacts, pbfs: Vec<PbfsFacts>| CheckpointMessage {
         targets: vec![TargetFacts { target: "x".to_owned(), sessions: vec![sound.clone(), session], pbfs }],
     };
     let range =
-        |first_seq, end_seq| SessionFacts { dead_lettered: vec![SeqRange { first_seq, end_seq }], ..sound.clone() };
+        |first, end| SessionFacts { dead_lettered: vec![SeqRange { first, end }], ..sound.clone() };
     let short_id = PbfsFacts { id: vec![1; 31], marks: Vec::new() };
     for message in [
         of(SessionFacts { session_id: vec![1; 15], ..sound.clone() }, Vec::new()),
