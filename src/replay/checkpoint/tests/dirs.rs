@@ -78,7 +78,7 @@ fn a_state_directory_that_is_given_is_the_only_one() {
     let place = Place::new();
     let given = place.root().join("state");
     let dirs = StateDirs::resolve_in(&[place.backups()], Some(&given), Some(&place.user()));
-    assert_eq!(dirs.all(), [given.clone()]);
+    assert_eq!(dirs.all(), std::slice::from_ref(&given));
     let a = target("https://a:443");
     let checkpoints = Checkpoints::open(disk(), dirs).unwrap();
     save(&checkpoints, &a, vec![acknowledged(0..5)]);
