@@ -138,3 +138,18 @@ fn each_of_several_places_knows_all_that_was_saved() {
         assert_eq!(alone.done(&a, SESSION).all().len(), 5, "{}", dir.display());
     }
 }
+
+/// Where everybody can write, anybody could claim that everything has arrived.
+#[cfg(unix)]
+#[test]
+fn what_somebody_else_put_above_the_backups_is_not_believed() {
+    let place = Place::new();
+    let above = place.root().join(".sift-replay");
+    std::fs::create_dir(&above).unwrap();
+    let is_read = || all(&place, &[&place.backups()]).contains(&PathBuf::from(".sift-replay"));
+    assert!(is_read());
+    // Only the system's administrator can make it somebody else's.
+    if std::os::unix::fs::chown(&above, Some(12_345), None).is_ok() {
+        assert!(!is_read());
+    }
+}
