@@ -74,7 +74,11 @@ impl StateDirs {
     /// All directories in which something may be known, whether they exist or not: those where it is kept, others that
     /// are found below and above the paths, and the shared one. Looks for them now.
     pub fn all(&self) -> Vec<PathBuf> {
-        let around = self.around();
+        self.all_with(self.around())
+    }
+
+    /// The same, with others that were looked for already.
+    pub(super) fn all_with(&self, around: Around) -> Vec<PathBuf> {
         let kept = self.asked.iter().flat_map(|asked| asked.candidates.clone());
         let mut all: Vec<_> = kept.chain(around.below).chain(around.above).chain(self.shared.clone()).collect();
         let mut seen = HashSet::new();

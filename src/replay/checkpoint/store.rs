@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::compact::{Purpose, compact, remove, survey};
-use super::dirs::StateDirs;
+use super::dirs::{Around, StateDirs};
 use super::error::StateError;
 use super::facts::{Checkpoint, Done, Facts, Forget, KnownTarget, PbfsMark};
 use super::journal::check_target;
@@ -61,7 +61,7 @@ impl Checkpoints {
     /// [`StateError::Nowhere`] if there is no directory to keep checkpoints in.
     pub fn open(storage: Arc<dyn Storage>, dirs: StateDirs) -> Result<Self, StateError> {
         let mut locks = Locks::new(storage.clone());
-        let places = lock_all(&mut locks, &dirs)?;
+        let (places, around) = lock_all(&mut locks, &dirs)?;
         let (mut facts, mut primaries, mut found): (_, Vec<Place>, _) = (Facts::default(), Vec::new(), Vec::new());
         for (path, mut tried, candidates) in places {
             // Two paths with one state directory.
@@ -85,7 +85,7 @@ impl Checkpoints {
             open_place(&storage, dir, &mut facts, &mut found).map_err(|error| warn_of_shared(&error)).ok()
         });
         let written: Vec<_> = primaries.iter().chain(&shared).map(|place| place.dir.clone()).collect();
-        let others: Vec<_> = dirs.all().into_iter().filter(|dir| !written.contains(dir)).collect();
+        let others: Vec<_> = dirs.all_with(around).into_iter().filter(|dir| !written.contains(dir)).collect();
         read_all(&storage, &others, &mut facts, &mut found);
         let primary = written.first().cloned();
         let facts = Arc::new(Mutex::new(facts));
@@ -208,7 +208,7 @@ type Candidates = (PathBuf, Vec<String>, Vec<PathBuf>);
 
 /// Locks what these paths have to do with. One's own comes first and what is around is looked for after it, so that of
 /// two that begin at the same time at least one sees the other.
-fn lock_all(locks: &mut Locks, dirs: &StateDirs) -> Result<Vec<Candidates>, StateError> {
+fn lock_all(locks: &mut Locks, dirs: &StateDirs) -> Result<(Vec<Candidates>, Around), StateError> {
     let mut places = Vec::new();
     for (path, candidates) in dirs.candidates() {
         let (mut tried, mut left) = (Vec::new(), Vec::new());
@@ -236,10 +236,10 @@ fn lock_all(locks: &mut Locks, dirs: &StateDirs) -> Result<Vec<Candidates>, Stat
         places.push((path.to_owned(), tried, left));
     }
     let around = dirs.around();
-    for (dirs, kind) in [(around.below, LockKind::Exclusive), (around.above, LockKind::Shared)] {
+    for (dirs, kind) in [(&around.below, LockKind::Exclusive), (&around.above, LockKind::Shared)] {
         dirs.iter().try_for_each(|dir| locks.try_take(dir, kind))?;
     }
-    Ok(places)
+    Ok((places, around))
 }
 
 fn open_place(

@@ -78,7 +78,7 @@ fn a_state_directory_that_is_given_is_the_only_one() {
     let place = Place::new();
     let given = place.root().join("state");
     let dirs = StateDirs::resolve_in(&[place.backups()], Some(&given), Some(&place.user()));
-    assert_eq!(dirs.all(), [given.clone()]);
+    assert_eq!(dirs.all(), std::slice::from_ref(&given));
     let a = target("https://a:443");
     let checkpoints = Checkpoints::open(disk(), dirs).unwrap();
     save(&checkpoints, &a, vec![acknowledged(0..5)]);
@@ -136,5 +136,20 @@ fn each_of_several_places_knows_all_that_was_saved() {
         let dirs = StateDirs::resolve_in(&[], Some(&dir), None);
         let alone = Checkpoints::look(&disk(), &dirs);
         assert_eq!(alone.done(&a, SESSION).all().len(), 5, "{}", dir.display());
+    }
+}
+
+/// Where everybody can write, anybody could claim that everything has arrived.
+#[cfg(unix)]
+#[test]
+fn what_somebody_else_put_above_the_backups_is_not_believed() {
+    let place = Place::new();
+    let above = place.root().join(".sift-replay");
+    std::fs::create_dir(&above).unwrap();
+    let is_read = || all(&place, &[&place.backups()]).contains(&PathBuf::from(".sift-replay"));
+    assert!(is_read());
+    // Only the system's administrator can make it somebody else's.
+    if std::os::unix::fs::chown(&above, Some(12_345), None).is_ok() {
+        assert!(!is_read());
     }
 }
