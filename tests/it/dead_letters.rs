@@ -60,7 +60,9 @@ struct Letter {
 /// All dead letters below a state directory, each with its place, and what was in the way.
 fn read(state: &Path) -> (BTreeMap<(uuid::Uuid, u64), Letter>, Vec<Trouble>) {
     let (mut letters, mut troubles) = (BTreeMap::new(), Vec::new());
-    for session in dead_letter_catalog(&[state.to_owned()]).unwrap().sessions {
+    let catalog = dead_letter_catalog(&[state.to_owned()]).unwrap();
+    troubles.extend(catalog.unreadable.into_iter().map(|file| Trouble { path: file.path, what: file.reason }));
+    for session in catalog.sessions {
         troubles.extend(read_dead_letters(&session, &mut |letter| {
             let read = Letter {
                 refusal: letter.refusal.cloned(),

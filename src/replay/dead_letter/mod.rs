@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 pub use origin::{Refusal, RefusedRange};
 pub use read::{
-    DeadLetter, DeadLetterGroup, DeadLetterList, DeadLetterSession, Trouble, catalog, list, origins, read, sessions_for,
+    DeadLetter, DeadLetterGroup, DeadLetterList, DeadLetterSession, Trouble, catalog, list, list_where, origins, read,
+    sessions_for,
 };
 pub use write::{DeadLetters, RefusedRecord};
 

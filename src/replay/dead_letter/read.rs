@@ -12,7 +12,7 @@ use super::dir_in;
 use super::origin::{Explanation, Refusal, RefusedRange};
 use crate::catalog::{Catalog, DiscoverError, SeqSet, Session, discover};
 use crate::format::{Mark, RecordInfo, TimeRange};
-use crate::segment::{Batch, Event, SegmentError, SegmentName, SegmentReader, SkipReason};
+use crate::segment::{Batch, Event, SegmentError, SegmentName, SegmentReader, SkipReason, Skipped};
 
 /// Groups of a session that are told apart. A reason that names each record makes as many groups as there are records.
 const MAX_GROUPS: usize = 10_000;
@@ -107,6 +107,18 @@ pub fn catalog(state_dirs: &[PathBuf]) -> Result<Catalog, DiscoverError> {
 /// # Errors
 /// [`DiscoverError`] if a directory is there and can't be looked into. All else that is in the way is in the list.
 pub fn list(state_dirs: &[PathBuf]) -> Result<DeadLetterList, DiscoverError> {
+    list_where(state_dirs, &|_, _| true)
+}
+
+/// The same for those that `keep` says yes to, given the session of dead letters that each is in: some may have been
+/// delivered since.
+///
+/// # Errors
+/// As [`list`].
+pub fn list_where(
+    state_dirs: &[PathBuf],
+    keep: &dyn Fn(Uuid, &DeadLetter<'_>) -> bool,
+) -> Result<DeadLetterList, DiscoverError> {
     let found = catalog(state_dirs)?;
     let mut list = DeadLetterList::default();
     for file in found.unreadable {
@@ -115,7 +127,9 @@ pub fn list(state_dirs: &[PathBuf]) -> Result<DeadLetterList, DiscoverError> {
     for session in &found.sessions {
         let mut groups = Groups::default();
         let troubles = read(session, &mut |letter| {
-            groups.add(&letter);
+            if keep(session.id, &letter) {
+                groups.add(&letter);
+            }
             ControlFlow::Continue(())
         });
         list.troubles.extend(troubles);
@@ -211,9 +225,9 @@ fn read_segment(
     let mut reader = SegmentReader::open(path)?;
     // [F-30]: what is named sealed was whole once.
     let named_sealed = SegmentName::of_path(path).is_some_and(|name| !name.open);
-    let (mut explanation, mut sealed) = (None, false);
+    let (mut explanation, mut sealed, mut whole) = (None, false, true);
     while let Some(event) = reader.next_event()? {
-        let part = match event {
+        let trouble = match event {
             Event::Records(batch) => {
                 if each(Part::Letters(&batch, explanation.as_ref())).is_break() {
                     return Ok(ControlFlow::Break(()));
@@ -226,34 +240,35 @@ fn read_segment(
                 }
                 continue;
             }
-            Event::Damage(damage) => {
-                format!("{} lost at byte {}: {}", bytes_text(damage.len), damage.offset, damage.cause)
-            }
-            Event::Torn(torn) if named_sealed => {
-                sealed = true;
-                format!("it was cut short at byte {}", torn.offset)
-            }
-            Event::Skipped(skipped) => {
-                let why = match skipped.reason {
-                    SkipReason::UnknownKind(kind) => format!("a frame of kind {kind}: read it with a newer version"),
-                    SkipReason::Unreadable(why) => why.to_string(),
-                };
-                format!("at byte {}: {why}", skipped.offset)
-            }
             Event::Seal(_) => {
                 sealed = true;
                 continue;
             }
+            Event::Damage(damage) => {
+                format!("{} lost at byte {}: {}", bytes_text(damage.len), damage.offset, damage.cause)
+            }
+            Event::Torn(torn) if named_sealed => format!("it was cut short at byte {}", torn.offset),
+            Event::Skipped(skipped) => skipped_text(&skipped),
+            // What wasn't durable when its writer was cut off was no dead letter yet.
             Event::Torn(_) | Event::Header(_) | Event::Schema(_) => continue,
         };
-        if each(Part::Trouble(part)).is_break() {
+        whole = false;
+        if each(Part::Trouble(trouble)).is_break() {
             return Ok(ControlFlow::Break(()));
         }
     }
-    if named_sealed && !sealed {
+    if named_sealed && whole && !sealed {
         return Ok(each(Part::Trouble(format!("it was cut short at byte {}", reader.position()))));
     }
     Ok(ControlFlow::Continue(()))
+}
+
+fn skipped_text(skipped: &Skipped) -> String {
+    let why = match skipped.reason {
+        SkipReason::UnknownKind(kind) => format!("a frame of kind {kind}: read it with a newer version"),
+        SkipReason::Unreadable(why) => why.to_string(),
+    };
+    format!("at byte {}: {why}", skipped.offset)
 }
 
 fn bytes_text(bytes: u64) -> String {
@@ -347,5 +362,48 @@ impl DeadLetterGroup {
         } else {
             self.other_flows += 1;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_many_reasons_share_a_group_and_too_many_flows_a_number() {
+        let (mut groups, records) = (Groups::default(), MAX_GROUPS as u64 + 500);
+        for round in 0..2 {
+            for number in 0..records {
+                let refusal = Refusal {
+                    target: Target::from_text("t"),
+                    subject: None,
+                    origin_path: String::new(),
+                    reason: format!("record {number} doesn't fit"),
+                };
+                groups.add(&DeadLetter {
+                    letter: round * records + number,
+                    bytes: &[],
+                    flow: Cow::Owned(format!("flow {number}")),
+                    time_ns: None,
+                    refusal: Some(&refusal),
+                    refused_ns: Some(round as i64),
+                    seq: None,
+                });
+            }
+        }
+        let groups = groups.groups;
+        assert_eq!(groups.len(), MAX_GROUPS + 1);
+        assert!(
+            groups.iter().take(MAX_GROUPS).all(|group| group.records == 2 && !group.mixed && group.flows.len() == 1)
+        );
+        let last = groups.last().unwrap();
+        assert_eq!((last.mixed, last.records, last.refused.greatest), (true, 1000, 1));
+        let mut group = DeadLetterGroup::new(None, false);
+        for number in 0..MAX_FLOWS + 7 {
+            let flow = Cow::Owned(number.to_string());
+            let (time_ns, refusal, refused_ns, seq) = (None, None, None, None);
+            group.add(&DeadLetter { letter: 0, bytes: &[], flow, time_ns, refusal, refused_ns, seq });
+        }
+        assert_eq!((group.flows.len(), group.other_flows, group.records), (MAX_FLOWS, 7, MAX_FLOWS as u64 + 7));
     }
 }
