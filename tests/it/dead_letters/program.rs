@@ -173,7 +173,7 @@ fn dead_letters_are_replayed_as_any_recording_is() {
     letters.add(&target(), &SESSION, None, Some(&requests()), "never", &records([0])).unwrap();
     let (ran, sessions) = block_on(async {
         let rig = Rig::start().await;
-        let files = dead_letters_for(&[state.clone()], &target()).unwrap();
+        let files = dead_letters_for(std::slice::from_ref(&state), &target()).unwrap();
         let ran = home.run(&["--uri", &rig.uri(), "--json", files[0].to_str().unwrap()]);
         (ran, rig.finish().await)
     });
