@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sift_replay::catalog::{Requests, discover};
-use sift_replay::format::{Mark, SegmentHeader};
+use sift_replay::format::{FlowConfig, IngestionConfig, Mark, SegmentHeader};
 use sift_replay::record::DataType;
 use sift_replay::replay::{
     DEAD_LETTERS_DIR, DeadLetters, PbfsId, Refusal, RefusedRecord, Subject, Target, Trouble, dead_letter_catalog,
@@ -194,6 +194,31 @@ fn targets_and_origins_have_segments_of_their_own() {
     assert!(files.iter().all(|path| Segment::read(path).seal.is_some_and(|seal| seal.records == 3)));
     assert_eq!(dead_letters_for(&[dir.path().to_owned()], &target()).unwrap().len(), 2);
     assert_eq!(dead_letters_for(&[dir.path().to_owned()], &other).unwrap().len(), 1);
+}
+
+/// An origin that is followed while it grows may get flows that the first HEADER hasn't.
+#[test]
+fn flows_that_were_added_since_are_in_the_header_of_the_next_segment() {
+    use prost::Message;
+    let dir = tempfile::tempdir().unwrap();
+    let (mut letters, mut requests) = (on_disk(dir.path()), requests());
+    letters.add(&target(), &SESSION, None, Some(&requests), "no", &records([1])).unwrap();
+    let late = FlowConfig { name: "late".to_owned(), channels: Vec::new() };
+    let added = IngestionConfig { flows: vec![late], ..IngestionConfig::default() };
+    requests.ingestion_config.extend(added.encode_to_vec());
+    for seq in [2, 3] {
+        letters.add(&target(), &SESSION, None, Some(&requests), "no", &records([seq])).unwrap();
+    }
+    letters.finish_all().unwrap();
+    let segments: Vec<_> = files(dir.path()).iter().map(|path| Segment::read(path)).collect();
+    let names = |segment: &Segment| segment.flows().into_iter().map(|flow| flow.name).collect::<Vec<_>>();
+    assert_eq!(segments.iter().map(names).collect::<Vec<_>>(), [vec!["f"], vec!["f", "late"]]);
+    assert_eq!(segments.iter().map(|segment| segment.records.len()).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(segments[1].header.as_ref().unwrap().first_seq, 1);
+    segments.iter().for_each(Segment::check_seal);
+    let catalog = dead_letter_catalog(&[dir.path().to_owned()]).unwrap();
+    assert_eq!(catalog.sessions.len(), 1);
+    assert_eq!(catalog.sessions[0].requests.as_ref().unwrap().ingestion_config, requests.ingestion_config);
 }
 
 #[test]
