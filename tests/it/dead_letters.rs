@@ -1,4 +1,5 @@
 //! Dead letters: kept before anything rests on it, read back with reason and origin, shown by the program [F-41].
+#![allow(clippy::single_range_in_vec_init, reason = "one range is meant")]
 
 mod faults;
 mod program;
@@ -9,13 +10,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sift_replay::catalog::{Requests, discover};
-use sift_replay::format::{Mark, SegmentHeader};
+use sift_replay::format::{FlowConfig, IngestionConfig, Mark, SegmentHeader};
 use sift_replay::record::DataType;
 use sift_replay::replay::{
     DEAD_LETTERS_DIR, DeadLetters, PbfsId, Refusal, RefusedRecord, Subject, Target, Trouble, dead_letter_catalog,
     dead_letter_origins, dead_letters_for, list_dead_letters, read_dead_letters,
 };
-use sift_replay::segment::{Disk, Storage};
+use sift_replay::segment::Disk;
 
 use crate::support::recording::{Owned, Segment, counted, counter_schema, encoded};
 
@@ -60,7 +61,9 @@ struct Letter {
 /// All dead letters below a state directory, each with its place, and what was in the way.
 fn read(state: &Path) -> (BTreeMap<(uuid::Uuid, u64), Letter>, Vec<Trouble>) {
     let (mut letters, mut troubles) = (BTreeMap::new(), Vec::new());
-    for session in dead_letter_catalog(&[state.to_owned()]).unwrap().sessions {
+    let catalog = dead_letter_catalog(&[state.to_owned()]).unwrap();
+    troubles.extend(catalog.unreadable.into_iter().map(|file| Trouble { path: file.path, what: file.reason }));
+    for session in catalog.sessions {
         troubles.extend(read_dead_letters(&session, &mut |letter| {
             let read = Letter {
                 refusal: letter.refusal.cloned(),
@@ -105,7 +108,8 @@ fn what_was_refused_is_read_back_with_its_reason_and_its_origin() {
     add(&mut letters, "out of range", &[5]);
     let path = letters.finish(&target(), &SESSION).unwrap().unwrap();
     assert_eq!(letters.finish(&target(), &SESSION).unwrap(), None);
-    assert_eq!(files(&state), [path.clone()]);
+    assert_eq!(files(&state).first(), Some(&path));
+    assert_eq!(files(&state).len(), 1);
     assert!(path.starts_with(state.join("dead-letters/rover/flight%207")), "{}", path.display());
 
     // A segment as any other, of a session of its own, that holds all that its records need at Sift.
@@ -119,7 +123,7 @@ fn what_was_refused_is_read_back_with_its_reason_and_its_origin() {
     assert_eq!(kept.collect::<Vec<_>>(), [3, 4, 900, 0, 5].map(counted));
     assert!(segment.frames.iter().all(|(.., bare)| *bare), "[F-21]");
 
-    let list = list_dead_letters(&[state.clone()]).unwrap();
+    let list = list_dead_letters(std::slice::from_ref(&state)).unwrap();
     assert_eq!(list.troubles, []);
     let [session] = &list.sessions[..] else { panic!("{list:?}") };
     assert_eq!((session.asset.as_deref(), session.run.as_deref()), (Some("rover"), Some("flight 7")));
@@ -138,11 +142,9 @@ fn what_was_refused_is_read_back_with_its_reason_and_its_origin() {
     assert_eq!(seqs, [3, 4, 900, 0, 5].map(|seq| (seq, counted(seq))));
 
     // What a retry needs.
-    assert_eq!(dead_letters_for(&[state.clone()], &target()).unwrap(), [path.clone()]);
-    assert_eq!(
-        dead_letters_for(&[state], &Target::from_text("https://sift.example:443")).unwrap(),
-        [PathBuf::new(); 0]
-    );
+    assert_eq!(dead_letters_for(std::slice::from_ref(&state), &target()).unwrap(), files(&state));
+    let elsewhere = Target::from_text("https://sift.example:443");
+    assert!(dead_letters_for(&[state], &elsewhere).unwrap().is_empty(), "a target is more than its endpoint");
     let origins = dead_letter_origins(&path).unwrap();
     let of = |letters: std::ops::Range<u64>| origins.iter().flat_map(|origin| origin.of(&letters)).collect::<Vec<_>>();
     assert!(origins.iter().all(|origin| origin.subject == SESSION && origin.target == target()));
@@ -158,7 +160,9 @@ fn dead_letters_of_a_pbfs_file_need_no_requests() {
     let mut own = counted(17);
     sift_replay::format::put_bytes_field(&mut own, 1, b"config");
     let refused = RefusedRecord { seq: 17, bytes: own };
-    letters.add(&target(), &PBFS, Some(Path::new("rover-1")), None, "unknown config", &[refused.clone()]).unwrap();
+    letters
+        .add(&target(), &PBFS, Some(Path::new("rover-1")), None, "unknown config", std::slice::from_ref(&refused))
+        .unwrap();
     let path = letters.finish(&target(), &PBFS).unwrap().unwrap();
     let segment = Segment::read(&path);
     let header: SegmentHeader = segment.header.clone().unwrap();
@@ -190,6 +194,31 @@ fn targets_and_origins_have_segments_of_their_own() {
     assert!(files.iter().all(|path| Segment::read(path).seal.is_some_and(|seal| seal.records == 3)));
     assert_eq!(dead_letters_for(&[dir.path().to_owned()], &target()).unwrap().len(), 2);
     assert_eq!(dead_letters_for(&[dir.path().to_owned()], &other).unwrap().len(), 1);
+}
+
+/// An origin that is followed while it grows may get flows that the first HEADER hasn't.
+#[test]
+fn flows_that_were_added_since_are_in_the_header_of_the_next_segment() {
+    use prost::Message;
+    let dir = tempfile::tempdir().unwrap();
+    let (mut letters, mut requests) = (on_disk(dir.path()), requests());
+    letters.add(&target(), &SESSION, None, Some(&requests), "no", &records([1])).unwrap();
+    let late = FlowConfig { name: "late".to_owned(), channels: Vec::new() };
+    let added = IngestionConfig { flows: vec![late], ..IngestionConfig::default() };
+    requests.ingestion_config.extend(added.encode_to_vec());
+    for seq in [2, 3] {
+        letters.add(&target(), &SESSION, None, Some(&requests), "no", &records([seq])).unwrap();
+    }
+    letters.finish_all().unwrap();
+    let segments: Vec<_> = files(dir.path()).iter().map(|path| Segment::read(path)).collect();
+    let names = |segment: &Segment| segment.flows().into_iter().map(|flow| flow.name).collect::<Vec<_>>();
+    assert_eq!(segments.iter().map(names).collect::<Vec<_>>(), [vec!["f"], vec!["f", "late"]]);
+    assert_eq!(segments.iter().map(|segment| segment.records.len()).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(segments[1].header.as_ref().unwrap().first_seq, 1);
+    segments.iter().for_each(Segment::check_seal);
+    let catalog = dead_letter_catalog(&[dir.path().to_owned()]).unwrap();
+    assert_eq!(catalog.sessions.len(), 1);
+    assert_eq!(catalog.sessions[0].requests.as_ref().unwrap().ingestion_config, requests.ingestion_config);
 }
 
 #[test]
@@ -292,9 +321,4 @@ fn all_types() -> (Requests, RefusedRecord) {
         Owned::Bytes(vec![0, 255]),
     ];
     (requests, RefusedRecord { seq: 41, bytes: encoded("all", 1_700_000_000_000_000_005, &values) })
-}
-
-/// Storage is a parameter: whatever it is, the same files come of it.
-fn kept_in(storage: Arc<dyn Storage>, state: &Path) -> DeadLetters {
-    DeadLetters::new(storage, state)
 }

@@ -104,19 +104,24 @@ fn print_list(dirs: &[PathBuf], output: &OutputArgs) -> Result<Vec<Trouble>, Fai
         out("no dead letters");
         return Ok(list.troubles);
     }
-    let mut table = Table::new(&["refused", "asset", "run", "flow", ">records", "reason", "origin"]);
-    groups().for_each(|(session, group)| rows(&mut table, session, group));
+    let targets = groups().filter_map(|(_, group)| Some(&group.refusal.as_ref()?.target)).collect::<HashSet<_>>();
+    // Who refused them goes without saying where there is only one.
+    let several = targets.len() > 1;
+    let mut heading = vec!["refused", "asset", "run", "flow", ">records", "reason", "origin"];
+    heading.extend(several.then_some("destination"));
+    let mut table = Table::new(&heading);
+    groups().for_each(|(session, group)| rows(&mut table, session, group, several));
     table.print();
-    out(format!("{} in {}", letters(records), count(sessions as u64, "session", "sessions")));
+    out(format!(
+        "{} in {}",
+        count(records, "dead letter", "dead letters"),
+        count(sessions as u64, "session", "sessions")
+    ));
     Ok(list.troubles)
 }
 
-fn letters(records: u64) -> String {
-    count(records, "dead letter", "dead letters")
-}
-
 /// A row for each flow.
-fn rows(table: &mut Table, session: &DeadLetterSession, group: &DeadLetterGroup) {
+fn rows(table: &mut Table, session: &DeadLetterSession, group: &DeadLetterGroup, destinations: bool) {
     let refused = if group.refused.is_empty() { "?".to_owned() } else { time(group.refused.least) };
     let asset = session.asset.as_deref().map_or_else(|| "?".to_owned(), cell);
     let run = session.run.as_deref().map(cell).unwrap_or_default();
@@ -125,11 +130,16 @@ fn rows(table: &mut Table, session: &DeadLetterSession, group: &DeadLetterGroup)
         Some(refusal) => cell(&refusal.reason),
         None => "(lost)".to_owned(),
     };
-    let origin = origin_text(group);
+    let mut tail = vec![reason, origin_text(group)];
+    if destinations {
+        let target = group.refusal.as_ref().filter(|_| !group.mixed).map(|refusal| cell(refusal.target.as_str()));
+        tail.push(target.unwrap_or_else(|| "?".to_owned()));
+    }
     let flows = group.flows.iter().map(|(flow, records)| (cell(flow), *records));
     let others = (group.other_flows > 0).then(|| ("(others)".to_owned(), group.other_flows));
     for (flow, records) in flows.chain(others) {
-        table.row([refused.clone(), asset.clone(), run.clone(), flow, number(records), reason.clone(), origin.clone()]);
+        let head = [refused.clone(), asset.clone(), run.clone(), flow, number(records)];
+        table.row(head.into_iter().chain(tail.iter().cloned()));
     }
 }
 

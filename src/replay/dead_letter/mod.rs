@@ -1,15 +1,17 @@
 //! Dead letters: records that a destination refused for good, kept with the reason and with where they came from ([F-41]),
 //! to be looked at, and delivered after all. They stand in segments of sessions of their own, below a state directory.
 
+mod group;
 mod origin;
 mod read;
 mod write;
 
 use std::path::{Path, PathBuf};
 
+pub use group::DeadLetterGroup;
 pub use origin::{Refusal, RefusedRange};
 pub use read::{
-    DeadLetter, DeadLetterGroup, DeadLetterList, DeadLetterSession, Trouble, catalog, list, origins, read, sessions_for,
+    DeadLetter, DeadLetterList, DeadLetterSession, Trouble, catalog, list, list_where, origins, read, sessions_for,
 };
 pub use write::{DeadLetters, RefusedRecord};
 

@@ -1,7 +1,6 @@
 //! Reading dead letters. Nothing here writes, and nothing trusts what it reads.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
 
@@ -9,16 +8,11 @@ use uuid::Uuid;
 
 use super::super::target::Target;
 use super::dir_in;
+use super::group::{DeadLetterGroup, Groups};
 use super::origin::{Explanation, Refusal, RefusedRange};
 use crate::catalog::{Catalog, DiscoverError, SeqSet, Session, discover};
-use crate::format::{Mark, RecordInfo, TimeRange};
-use crate::segment::{Batch, Event, SegmentError, SegmentName, SegmentReader, SkipReason};
-
-/// Groups of a session that are told apart. A reason that names each record makes as many groups as there are records.
-const MAX_GROUPS: usize = 10_000;
-
-/// Flows of a group that are counted by name.
-const MAX_FLOWS: usize = 4096;
+use crate::format::{Mark, RecordInfo};
+use crate::segment::{Batch, Event, SegmentError, SegmentName, SegmentReader, SkipReason, Skipped};
 
 /// One dead letter.
 #[derive(Debug)]
@@ -46,27 +40,6 @@ pub struct Trouble {
     pub path: PathBuf,
     /// What, and where in the file.
     pub what: String,
-}
-
-/// Dead letters that came from the same place for the same reason.
-#[derive(Debug, Clone)]
-pub struct DeadLetterGroup {
-    /// Why they are here; `None` for those that no mark explains.
-    pub refusal: Option<Refusal>,
-    /// Further reasons are counted in this group: there are too many to tell apart.
-    pub mixed: bool,
-    /// When they were refused, in ns since the Unix epoch.
-    pub refused: TimeRange,
-    /// How many.
-    pub records: u64,
-    /// Their seqs in the session that they came from (of a PBFS file: message numbers), as far as known.
-    pub seqs: SeqSet,
-    /// Their times.
-    pub times: TimeRange,
-    /// How many of each flow.
-    pub flows: BTreeMap<String, u64>,
-    /// How many of further flows.
-    pub other_flows: u64,
 }
 
 /// A session of dead letters.
@@ -107,6 +80,18 @@ pub fn catalog(state_dirs: &[PathBuf]) -> Result<Catalog, DiscoverError> {
 /// # Errors
 /// [`DiscoverError`] if a directory is there and can't be looked into. All else that is in the way is in the list.
 pub fn list(state_dirs: &[PathBuf]) -> Result<DeadLetterList, DiscoverError> {
+    list_where(state_dirs, &|_, _| true)
+}
+
+/// The same for those that `keep` says yes to, given the session of dead letters that each is in: some may have been
+/// delivered since.
+///
+/// # Errors
+/// As [`list`].
+pub fn list_where(
+    state_dirs: &[PathBuf],
+    keep: &dyn Fn(Uuid, &DeadLetter<'_>) -> bool,
+) -> Result<DeadLetterList, DiscoverError> {
     let found = catalog(state_dirs)?;
     let mut list = DeadLetterList::default();
     for file in found.unreadable {
@@ -115,7 +100,9 @@ pub fn list(state_dirs: &[PathBuf]) -> Result<DeadLetterList, DiscoverError> {
     for session in &found.sessions {
         let mut groups = Groups::default();
         let troubles = read(session, &mut |letter| {
-            groups.add(&letter);
+            if keep(session.id, &letter) {
+                groups.add(&letter);
+            }
             ControlFlow::Continue(())
         });
         list.troubles.extend(troubles);
@@ -211,9 +198,9 @@ fn read_segment(
     let mut reader = SegmentReader::open(path)?;
     // [F-30]: what is named sealed was whole once.
     let named_sealed = SegmentName::of_path(path).is_some_and(|name| !name.open);
-    let (mut explanation, mut sealed) = (None, false);
+    let (mut explanation, mut sealed, mut whole) = (None, false, true);
     while let Some(event) = reader.next_event()? {
-        let part = match event {
+        let trouble = match event {
             Event::Records(batch) => {
                 if each(Part::Letters(&batch, explanation.as_ref())).is_break() {
                     return Ok(ControlFlow::Break(()));
@@ -226,34 +213,35 @@ fn read_segment(
                 }
                 continue;
             }
-            Event::Damage(damage) => {
-                format!("{} lost at byte {}: {}", bytes_text(damage.len), damage.offset, damage.cause)
-            }
-            Event::Torn(torn) if named_sealed => {
-                sealed = true;
-                format!("it was cut short at byte {}", torn.offset)
-            }
-            Event::Skipped(skipped) => {
-                let why = match skipped.reason {
-                    SkipReason::UnknownKind(kind) => format!("a frame of kind {kind}: read it with a newer version"),
-                    SkipReason::Unreadable(why) => why.to_string(),
-                };
-                format!("at byte {}: {why}", skipped.offset)
-            }
             Event::Seal(_) => {
                 sealed = true;
                 continue;
             }
+            Event::Damage(damage) => {
+                format!("{} lost at byte {}: {}", bytes_text(damage.len), damage.offset, damage.cause)
+            }
+            Event::Torn(torn) if named_sealed => format!("it was cut short at byte {}", torn.offset),
+            Event::Skipped(skipped) => skipped_text(&skipped),
+            // What wasn't durable when its writer was cut off was no dead letter yet.
             Event::Torn(_) | Event::Header(_) | Event::Schema(_) => continue,
         };
-        if each(Part::Trouble(part)).is_break() {
+        whole = false;
+        if each(Part::Trouble(trouble)).is_break() {
             return Ok(ControlFlow::Break(()));
         }
     }
-    if named_sealed && !sealed {
+    if named_sealed && whole && !sealed {
         return Ok(each(Part::Trouble(format!("it was cut short at byte {}", reader.position()))));
     }
     Ok(ControlFlow::Continue(()))
+}
+
+fn skipped_text(skipped: &Skipped) -> String {
+    let why = match skipped.reason {
+        SkipReason::UnknownKind(kind) => format!("a frame of kind {kind}: read it with a newer version"),
+        SkipReason::Unreadable(why) => why.to_string(),
+    };
+    format!("at byte {}: {why}", skipped.offset)
 }
 
 fn bytes_text(bytes: u64) -> String {
@@ -282,70 +270,4 @@ fn visit_batch(
         })?;
     }
     ControlFlow::Continue(())
-}
-
-/// Groups, as they come.
-#[derive(Default)]
-struct Groups {
-    groups: Vec<DeadLetterGroup>,
-    places: BTreeMap<Option<Refusal>, usize>,
-    /// Where the last one was counted: the next is mostly of the same group.
-    last: usize,
-}
-
-impl Groups {
-    fn add(&mut self, letter: &DeadLetter<'_>) {
-        let is_last = self.groups.get(self.last).is_some_and(|group| group.refusal.as_ref() == letter.refusal);
-        if !is_last {
-            self.last = self.place_of(letter.refusal);
-        }
-        if let Some(group) = self.groups.get_mut(self.last) {
-            group.add(letter);
-        }
-    }
-
-    fn place_of(&mut self, refusal: Option<&Refusal>) -> usize {
-        let key = refusal.cloned();
-        if let Some(&place) = self.places.get(&key) {
-            return place;
-        }
-        if self.groups.len() <= MAX_GROUPS {
-            let mixed = self.groups.len() == MAX_GROUPS;
-            self.groups.push(DeadLetterGroup::new(key.clone(), mixed));
-            self.places.insert(key, self.groups.len() - 1);
-        }
-        // All that come when there are too many share the last one.
-        self.groups.len() - 1
-    }
-}
-
-impl DeadLetterGroup {
-    fn new(refusal: Option<Refusal>, mixed: bool) -> Self {
-        Self {
-            refusal,
-            mixed,
-            refused: TimeRange::EMPTY,
-            records: 0,
-            seqs: SeqSet::new(),
-            times: TimeRange::EMPTY,
-            flows: BTreeMap::new(),
-            other_flows: 0,
-        }
-    }
-
-    fn add(&mut self, letter: &DeadLetter<'_>) {
-        self.records += 1;
-        self.refused.merge(&letter.refused_ns.map_or(TimeRange::EMPTY, TimeRange::at));
-        self.times.merge(&letter.time_ns.map_or(TimeRange::EMPTY, TimeRange::at));
-        if let Some(seq) = letter.seq {
-            self.seqs.insert(seq..seq.saturating_add(1));
-        }
-        if let Some(records) = self.flows.get_mut(&*letter.flow) {
-            *records += 1;
-        } else if self.flows.len() < MAX_FLOWS {
-            self.flows.insert(letter.flow.clone().into_owned(), 1);
-        } else {
-            self.other_flows += 1;
-        }
-    }
 }

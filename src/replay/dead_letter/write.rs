@@ -61,7 +61,8 @@ impl DeadLetters {
     }
 
     /// Keeps `records`, which `target` refused for `reason`. When this returns, they are on stable storage. `requests` are
-    /// those of the session that they are of; `None` if each record carries its own ids, as those of a PBFS file do.
+    /// those of the session that they are of, with the flows known by now; `None` if each record carries its own ids, as
+    /// those of a PBFS file do.
     ///
     /// # Errors
     /// [`SegmentError`], after a second segment has failed as well, or if something doesn't fit into a frame. Then none of
@@ -80,10 +81,8 @@ impl DeadLetters {
             return Ok(());
         }
         let key = (target.clone(), *subject);
-        let mut letters = match self.sessions.remove(&key) {
-            Some(letters) => letters,
-            None => Letters::new(&self.root, requests),
-        };
+        let mut letters = self.sessions.remove(&key).unwrap_or_else(|| Letters::new(&self.root, requests));
+        letters.adopt(requests);
         let origin_path = origin_path.map(|path| bounded(&path.to_string_lossy()).to_owned()).unwrap_or_default();
         let why = Why { target, subject, origin_path, reason: bounded(reason) };
         let mut frames = match letters.frames(&why, records) {
@@ -155,13 +154,27 @@ impl Letters {
             recorder: env!("CARGO_PKG_NAME").to_owned(),
             recorder_version: env!("CARGO_PKG_VERSION").to_owned(),
             host: RecorderOptions::default().host,
-            // [F-19]: empty if no request precedes the data.
-            ingestion_config: requests.map(|requests| requests.ingestion_config.clone()).unwrap_or_default(),
+            ingestion_config: config_of(requests).to_vec(),
             run: requests.and_then(|requests| requests.run.clone()),
             ..SegmentHeader::default()
         };
         let dir = session_dir(root, asset, requests.and_then(|requests| requests.run_name.as_deref()));
         Self { session, dir, began: Instant::now(), header, segment: None, next_seq: 0 }
+    }
+
+    /// Where the origin has got flows since, what follows goes to a segment whose HEADER has them.
+    fn adopt(&mut self, requests: Option<&Requests>) {
+        if self.header.ingestion_config == config_of(requests) {
+            return;
+        }
+        self.header.ingestion_config = config_of(requests).to_vec();
+        if let Some(segment) = self.segment.take() {
+            self.header.segment_index = self.header.segment_index.saturating_add(1);
+            // What it holds is durable, sealed or not.
+            if let Err(error) = segment.seal() {
+                tracing::warn!("a segment of dead letters stays unsealed: {error}");
+            }
+        }
     }
 
     /// The records as frames, each behind the mark that explains it ([F-41]).
@@ -187,8 +200,7 @@ impl Letters {
             self.header.segment_index = self.header.segment_index.saturating_add(1);
             self.try_write(storage, frames, Some(abandoned))?;
         }
-        let end = frames.last().map_or(self.next_seq, |frame| frame.pending.end_seq());
-        self.next_seq = end;
+        self.next_seq = frames.last().map_or(self.next_seq, |frame| frame.pending.end_seq());
         Ok(())
     }
 
@@ -221,6 +233,11 @@ impl Letters {
         }
         segment.sync()
     }
+}
+
+/// [F-19]: empty if no request precedes the data.
+fn config_of(requests: Option<&Requests>) -> &[u8] {
+    requests.map_or(&[], |requests| &requests.ingestion_config)
 }
 
 /// How many of the records, at least one, go into one frame.

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::support::cli::{Home, Ran};
+use crate::support::destination::{Rig, block_on};
 
 /// A home with a drive of backups in it, beside which there are dead letters.
 fn home() -> (Home, PathBuf) {
@@ -44,6 +45,12 @@ fn a_table_says_what_was_refused_and_why() {
     }
     assert!(lines[2].contains("too old") && lines[2].ends_with("seq 3\u{2013}5, 10, 12, \u{2026}"), "{}", lines[2]);
     assert_eq!(lines[3], "7 dead letters in 1 session");
+    assert!(!ran.stdout.contains(target().as_str()));
+    // Once there are two who refuse, it is said who did.
+    let other = Target::from_text("https://elsewhere.example:443");
+    on_disk(&drive.join(".sift-replay")).add(&other, &SESSION, None, None, "no", &records([1])).unwrap();
+    let ran = dead_letters(&home, &drive, &[]);
+    assert!(ran.stdout.contains(target().as_str()) && ran.stdout.contains(other.as_str()), "{ran:?}");
 }
 
 #[test]
@@ -155,4 +162,25 @@ fn a_path_that_is_not_there_and_none_at_all_are_errors() {
     let ran = home.run(&["dead-letters", "nowhere"]);
     assert_eq!(ran.code, Some(1));
     assert!(ran.stderr.contains("nowhere"), "{ran:?}");
+}
+
+#[test]
+fn dead_letters_are_replayed_as_any_recording_is() {
+    let home = Home::new();
+    let state = home.path().join(".sift-replay");
+    let mut letters = on_disk(&state);
+    letters.add(&target(), &SESSION, None, Some(&requests()), "no", &records([3, 4, 900])).unwrap();
+    letters.add(&target(), &SESSION, None, Some(&requests()), "never", &records([0])).unwrap();
+    let (ran, sessions) = block_on(async {
+        let rig = Rig::start().await;
+        let files = dead_letters_for(std::slice::from_ref(&state), &target()).unwrap();
+        let ran = home.run(&["--uri", &rig.uri(), "--json", files[0].to_str().unwrap()]);
+        (ran, rig.finish().await)
+    });
+    assert_eq!((ran.code, &ran.summary()["records_acknowledged"]), (Some(0), &json!(4)), "{ran:?}");
+    let arrived: Vec<_> = sessions.into_iter().flat_map(|session| session.records).collect();
+    assert_eq!(arrived, [3, 4, 900, 0].map(counted));
+    let marks: Vec<_> = ran.json().into_iter().filter(|event| event["event"] == "mark").collect();
+    assert_eq!(marks[1]["mark"]["kind"], "refused");
+    assert_eq!((&marks[1]["mark"]["reason"], &marks[1]["mark"]["records"]), (&json!("never"), &json!(1)));
 }
