@@ -16,6 +16,7 @@ const RECORDS: u64 = 1200;
 fn check(station: &Station, ended: &Ended, interruptions: Option<u64>) {
     assert_eq!(ended.code, Some(0), "{}\n{}", ended.stderr, station.faulty.seen().figures());
     assert_eq!(ended.summary()["records_acknowledged"], 2 * RECORDS);
+    station.settle();
     let duplicates = station.faulty.seen().duplicates();
     // Each retry sends one window again; an interruption once costs no more than what was in flight.
     assert!(duplicates <= ended.retries() * PER_WINDOW, "{duplicates} duplicates in {} retries", ended.retries());

@@ -28,6 +28,7 @@ fn killed_at_fifty_random_moments_it_delivers_everything_in_the_end() {
     }
     let ended = station.run();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    station.settle();
     let duplicates = station.faulty.seen().duplicates();
     let most = killed * IN_FLIGHT + (retries + ended.retries()) * PER_WINDOW;
     assert!(duplicates <= most, "{duplicates} duplicates, {most} were in flight at {killed} kills");

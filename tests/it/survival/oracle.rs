@@ -100,6 +100,7 @@ fn round(seed: u64) {
     }
     peace(&station, &refused);
     let ended = station.run();
+    station.settle();
 
     // Promise 5.
     assert!(matches!(ended.code, Some(0 | 3)), "{}: {:?}\n{}", story(), ended.code, ended.stderr);
@@ -131,5 +132,6 @@ fn round(seed: u64) {
     // Nothing is sent once more.
     let messages = seen.messages;
     let again = station.run();
+    station.settle();
     assert_eq!((again.code, station.faulty.seen().messages), (ended.code, messages), "{}", story());
 }

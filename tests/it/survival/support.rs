@@ -109,6 +109,13 @@ impl Station {
         ran(&mut self.with_env(self.home.command(&[&args.concat()[..], &["--json"]].concat())))
     }
 
+    /// Waits until what is still on its way, of programs that have ended, has come. Nothing may be held by then.
+    #[track_caller]
+    pub(crate) fn settle(&self) {
+        self.proxy.wait(|counts| counts.open == 0);
+        self.faulty.wait(|seen| seen.open_streams == 0 && seen.open_connections == 0);
+    }
+
     /// What is noted as delivered is delivered: of each session and each of the library's backups.
     #[track_caller]
     pub(crate) fn check_checkpoints(&self) {
@@ -148,12 +155,14 @@ impl Station {
     /// Everything readable has arrived, nothing else has, and nothing is sent again.
     #[track_caller]
     pub(crate) fn check_complete(&self) {
+        self.settle();
         let seen = self.faulty.seen();
         let lacking = unacknowledged(self.backup.readable(), &seen);
         assert!(lacking.is_empty(), "{} records lack: {lacking:?}", lacking.len());
         self.check_nothing_invented();
         self.check_checkpoints();
         let again = self.run();
+        self.settle();
         assert_eq!(self.faulty.seen().messages, seen.messages, "a second run sends something");
         assert_eq!(again.code, Some(0), "{again:?}");
         assert_eq!(again.summary()["records_acknowledged"], 0);
