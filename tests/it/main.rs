@@ -11,6 +11,7 @@ mod pbfs;
 mod record;
 mod replay;
 mod rescan;
+mod skipping;
 mod spec;
 mod support;
 mod vectors;
