@@ -111,7 +111,7 @@ fn run(bencher: Bencher<'_, '_>, dir: PathBuf, uri: String, records: u64, runtim
     let bytes: u64 = {
         let catalog = Catalog::build(discover(std::slice::from_ref(&dir)).unwrap());
         let segments = catalog.sessions.iter().flat_map(|session| &session.segments).map(|file| file.bytes);
-        let backups = catalog.pbfs.iter().map(|path| std::fs::metadata(path).unwrap().len());
+        let backups = catalog.pbfs.iter().map(|file| file.bytes);
         segments.chain(backups).sum()
     };
     bencher.counter(ItemsCount::new(records)).counter(BytesCount::new(bytes)).bench_local(|| {
