@@ -80,10 +80,13 @@ impl Sealed {
     /// [`SegmentError::Io`] if the file can't be read.
     pub fn skip_done(&self, reader: &mut SegmentReader, done: &SeqSet) -> Result<bool, SegmentError> {
         let position = reader.position();
-        let Some(stretch) = self.next_needed(done, position) else { return Ok(false) };
-        if stretch.offset > position {
-            reader.skip_to(stretch.offset, stretch.first_seq)?;
+        let next = self.next_needed(done, position);
+        // The places at both ends of what is skipped are looked at: what lies between has no other seqs.
+        if next.as_ref().is_some_and(|next| next.offset <= position) || !self.stretches.holds_at(reader, position)? {
+            return Ok(true);
         }
+        let Some(next) = next else { return Ok(false) };
+        reader.skip_to(next.offset, next.first_seq)?;
         Ok(true)
     }
 }

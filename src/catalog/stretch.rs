@@ -44,8 +44,7 @@ impl Stretches {
         let begins: Vec<(u64, u64)> =
             seal.index.iter().step_by(each).map(|entry| (entry.offset, entry.first_seq)).collect();
         for entry in ends.into_iter().flatten() {
-            let frame = reader.frame_at(entry.offset)?;
-            if !frame.is_some_and(|frame| frame.kind == Kind::Data && frame.first_seq == entry.first_seq) {
+            if !begins_with(reader, entry.offset, entry.first_seq)? {
                 return Ok(Self::default());
             }
         }
@@ -61,17 +60,36 @@ impl Stretches {
         Some(Stretch { offset, first_seq: claimed, end, seqs: first_seq..end_seq })
     }
 
+    /// The number of the stretch that `position` is in.
+    fn at(&self, position: u64) -> usize {
+        self.begins.partition_point(|&(offset, _)| offset <= position).saturating_sub(1)
+    }
+
+    /// Whether the stretch that `position` is in begins in the file as it does here. Then no seq before it follows
+    /// ([F-34]).
+    pub(super) fn holds_at(&self, reader: &mut SegmentReader, position: u64) -> Result<bool, SegmentError> {
+        match self.begins.get(self.at(position)) {
+            Some(&(offset, first_seq)) => begins_with(reader, offset, first_seq),
+            None => Ok(false),
+        }
+    }
+
     /// The first stretch that ends behind `position` and of whose seqs one isn't in `done`.
     pub(super) fn next_needed(&self, done: &SeqSet, position: u64) -> Option<Stretch> {
         if self.begins.is_empty() {
             // Nothing is known: all of it.
             return Some(Stretch { offset: 0, first_seq: None, end: u64::MAX, seqs: 0..u64::MAX });
         }
-        let at = self.begins.partition_point(|&(offset, _)| offset <= position).saturating_sub(1);
-        (at..self.begins.len())
+        (self.at(position)..self.begins.len())
             .filter_map(|at| self.get(at))
             .find(|stretch| !done.missing_in(stretch.seqs.clone()).is_empty())
     }
+}
+
+/// Whether a DATA frame with this first seq begins at `offset`.
+fn begins_with(reader: &mut SegmentReader, offset: u64, first_seq: u64) -> Result<bool, SegmentError> {
+    let frame = reader.frame_at(offset)?;
+    Ok(frame.is_some_and(|frame| frame.kind == Kind::Data && frame.first_seq == first_seq))
 }
 
 /// Whether an index is as [F-25] wants it.

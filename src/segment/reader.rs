@@ -13,8 +13,8 @@ use super::name::SegmentName;
 use super::source::{Source, read_at};
 use crate::format::{
     AddedFlows, Damage, DamageCause, FLAG_BARE, FRAME_HEADER_BYTES, Frame, FrameHeader, Kind, MAGIC, MarkMessage,
-    PayloadDecoder, PayloadError, Records, Scanner, Seal, SegmentHeader, Step, TRAILER_BYTES, TimeRange, Torn,
-    Unreadable, decode_trailer, segment_id,
+    PayloadDecoder, PayloadError, Records, SYNC_MARKER, Scanner, Seal, SegmentHeader, Step, TRAILER_BYTES, TimeRange,
+    Torn, Unreadable, decode_trailer, segment_id,
 };
 
 /// The records of one DATA frame.
@@ -255,12 +255,14 @@ impl SegmentReader {
         Ok(fits)
     }
 
-    /// Whether the file ends at, or less than a frame's header behind, `offset`.
+    /// Whether the file ends at `offset`, or in the middle of a frame's header that begins there.
     fn ends_at(&mut self, offset: u64) -> Result<bool, SegmentError> {
-        let (mut last, mut header) = ([0; 1], [0; FRAME_HEADER_BYTES]);
-        let begins =
-            self.source.peek(offset.saturating_sub(1), &mut last).map_err(SegmentError::io("read", &self.path))?;
-        Ok(begins && !self.source.peek(offset, &mut header).map_err(SegmentError::io("read", &self.path))?)
+        let (mut byte, mut header) = ([0; 1], [0; FRAME_HEADER_BYTES]);
+        let mut peek = |at, bytes: &mut [u8]| self.source.peek(at, bytes).map_err(SegmentError::io("read", &self.path));
+        if !peek(offset.saturating_sub(1), &mut byte)? || peek(offset, &mut header)? {
+            return Ok(false);
+        }
+        Ok(!peek(offset, &mut byte)? || SYNC_MARKER.first_chunk() == Some(&byte))
     }
 
     /// The next event; `None` at the end.

@@ -80,9 +80,10 @@ impl Source {
 
 /// Fills `bytes` from `offset` on; false if the file is too short.
 pub(crate) fn read_at(file: &mut File, offset: u64, bytes: &mut [u8]) -> io::Result<bool> {
-    file.seek(SeekFrom::Start(offset))?;
-    match file.read_exact(bytes) {
-        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+    // No file system has a file of that size: an offset out of a hostile index.
+    let seek = file.seek(SeekFrom::Start(offset)).map(|_| ());
+    match seek.and_then(|()| file.read_exact(bytes)) {
+        Err(e) if matches!(e.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput) => Ok(false),
         other => other.map(|()| true),
     }
 }

@@ -17,6 +17,7 @@ mod receiver;
 mod record;
 mod replay;
 mod rescan;
+mod skipping;
 mod spec;
 mod support;
 mod vectors;

@@ -25,6 +25,16 @@ fn overwrite_unseen(path: &Path) {
     set_modified(path, time);
 }
 
+/// Gives segments names by which nobody would take them for any: what they are is in them alone.
+fn rename(files: Vec<PathBuf>) -> Vec<PathBuf> {
+    let renamed = files.into_iter().enumerate().map(|(i, file)| {
+        let to = file.with_file_name(format!("{i}.dat"));
+        fs::rename(file, &to).unwrap();
+        to
+    });
+    renamed.collect()
+}
+
 fn segments(catalog: &Catalog) -> Vec<PathBuf> {
     catalog.sessions.iter().flat_map(|session| &session.segments).map(|file| file.path.clone()).collect()
 }
@@ -32,7 +42,7 @@ fn segments(catalog: &Catalog) -> Vec<PathBuf> {
 #[test]
 fn a_file_that_has_not_changed_is_not_looked_into_again() {
     let dir = tempfile::tempdir().unwrap();
-    let files = session(dir.path(), &counting("k"), small_segments(), 300);
+    let files = rename(session(dir.path(), &counting("k"), small_segments(), 300));
     let notes = dir.path().join("notes.txt");
     fs::write(&notes, "a note").unwrap();
     files.iter().chain([&notes]).for_each(|path| set_modified(path, long_ago()));
@@ -66,7 +76,7 @@ fn a_file_that_has_not_changed_is_not_looked_into_again() {
 #[test]
 fn a_file_written_to_just_now_is_looked_into_every_time() {
     let dir = tempfile::tempdir().unwrap();
-    let files = session(dir.path(), &counting("k"), small_frames(), 10);
+    let files = rename(session(dir.path(), &counting("k"), small_frames(), 10));
     let paths = [dir.path().to_owned()];
     for age in [Duration::ZERO, Duration::from_millis(500)] {
         let content = fs::read(&files[0]).unwrap();
@@ -160,11 +170,11 @@ fn files_that_vanish_meanwhile_are_simply_not_there() {
     let dir = tempfile::tempdir().unwrap();
     let stays = session(&dir.path().join("z"), &counting("k"), small_frames(), 10);
     let (paths, root) = ([dir.path().to_owned()], dir.path().to_owned());
-    let stop = std::sync::atomic::AtomicBool::new(false);
-    let ordering = std::sync::atomic::Ordering::Relaxed;
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !stop.load(ordering) {
+        // Dropped when the scans are done, or one has failed.
+        let (scanning, scans) = std::sync::mpsc::channel::<()>();
+        scope.spawn(move || {
+            while scans.try_recv() != Err(std::sync::mpsc::TryRecvError::Disconnected) {
                 for i in 0..20 {
                     fs::create_dir_all(root.join(format!("{i}/below"))).unwrap();
                     fs::write(root.join(format!("{i}/below/file")), "x").unwrap();
@@ -174,12 +184,11 @@ fn files_that_vanish_meanwhile_are_simply_not_there() {
                 }
             }
         });
-        let mut cache = CatalogCache::new();
+        let (mut cache, _scanning) = (CatalogCache::new(), scanning);
         for _ in 0..200 {
             let catalog = cache.scan_existing(&paths);
             assert_eq!(segments(&catalog), stays);
             assert_eq!(catalog.unreadable, []);
         }
-        stop.store(true, ordering);
     });
 }

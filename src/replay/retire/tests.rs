@@ -350,7 +350,7 @@ fn a_copy_that_is_not_what_was_written_costs_nothing() {
     let storage = Handle(Arc::new(Faulty { crosses: true, garbles: true, ..Faulty::default() }));
     let error = backup.retire_on(&storage, &backup.archive()).unwrap_err();
     assert!(matches!(&error, RetireError::BadCopy { copy, .. } if *copy == backup.partial()), "{error}");
-    assert_eq!(backup.whole(), [backup.file.clone()]);
+    assert_eq!(backup.whole(), std::slice::from_ref(&backup.file));
     // The bad copy is in nobody's way.
     let storage = Handle(Arc::new(Faulty { crosses: true, ..Faulty::default() }));
     assert_eq!(backup.retire_on(&storage, &backup.archive()).unwrap(), Retired::Archived(backup.target()));
