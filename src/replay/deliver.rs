@@ -14,13 +14,13 @@ use super::context::Context;
 use super::observe::{Origin, ReplayEvent};
 use super::options::OnReject;
 use super::outgoing::Outgoing;
-use super::refusal::{Message, Refusals, messages, seqs};
+use super::refusal::{Message, Refusals, Search, messages};
 use super::retry::{Faulty, Stop};
 use super::window::Window;
 use crate::catalog::SeqSet;
 use crate::sift::{Fault, IngestStream, SendError};
 
-/// Groups of one window that are tested at the same time. A test is a round trip; side by side they take little more than
+/// Groups of one window that are tested at the same time, about. A test is a round trip; side by side they take little more than
 /// one.
 const PROBES: usize = 16;
 
@@ -143,71 +143,76 @@ impl Delivery {
     /// Delivers a window, or as much of it as can be.
     pub(super) async fn deliver(&self, context: &Context<'_>, origin: Origin<'_>, mut window: Window) -> Delivered {
         let finds_out = matches!(context.options.on_reject, OnReject::DeadLetter | OnReject::Skip);
-        let mut groups = None;
-        if !finds_out || self.refusals().is_calm() {
+        let expects_none = self.refusals().expects_none(window.records);
+        if !finds_out || expects_none {
             match self.send(context, origin, &window.buffers, window.records).await {
                 Ok(Verdict::Acknowledged) => {
-                    let acknowledged = window.seqs.clone();
+                    self.refusals().window(window.records);
                     window.buffers.clear();
+                    let acknowledged = window.seqs.clone();
                     return Delivered { acknowledged, ..Delivered::new(window) };
                 }
                 Ok(Verdict::Refused(reason)) if !finds_out => return stopped(window, Stop::Job(reason)),
-                Ok(Verdict::Refused(reason)) => {
-                    groups = Some(self.split(messages(&window), &reason));
-                }
+                Ok(Verdict::Refused(_)) => {}
                 Err(stop) => return stopped(window, stop),
             }
         }
-        let groups = groups.unwrap_or_else(|| Work::new(self.refusals().groups(messages(&window), false)));
+        let searches = self.refusals().searches(messages(&window), PROBES);
         window.buffers.clear();
-        self.find_out(context, origin, window, groups).await
+        self.find_out(context, origin, window, searches).await
     }
 
-    fn split(&self, group: Vec<Message>, reason: &str) -> Work {
-        match <[Message; 1]>::try_from(group) {
-            Ok([message]) => {
-                self.refusals().refused(&message);
-                Work { groups: Vec::new(), refused: vec![RefusedMessage { message, reason: reason.to_owned() }] }
+    /// Goes on with searches side by side, until each record is acknowledged or refused alone.
+    async fn find_out(
+        &self,
+        context: &Context<'_>,
+        origin: Origin<'_>,
+        window: Window,
+        searches: Vec<Search>,
+    ) -> Delivered {
+        let (mut acknowledged, mut delivered) = (SeqSet::new(), Delivered::new(window));
+        let mut waiting = searches.into_iter();
+        let first = waiting.by_ref().take(PROBES);
+        let mut running: FuturesUnordered<_> = first.map(|search| self.search(context, origin, search)).collect();
+        while let Some(found) = running.next().await {
+            found.search.acknowledged.into_iter().for_each(|range| drop(acknowledged.insert(range)));
+            delivered.refused.extend(found.refused);
+            match found.stop {
+                Some(stop) => drop(delivered.stop.get_or_insert(stop)),
+                None if delivered.stop.is_none() => {
+                    running.extend(waiting.next().map(|search| self.search(context, origin, search)));
+                }
+                None => {}
             }
-            Err(group) => Work::new(self.refusals().groups(group, true)),
         }
+        delivered.acknowledged = acknowledged.ranges().collect();
+        delivered
     }
 
-    /// Sends group after group, until each record is acknowledged or refused alone.
-    async fn find_out(&self, context: &Context<'_>, origin: Origin<'_>, window: Window, mut work: Work) -> Delivered {
-        let (mut acknowledged, mut stop) = (SeqSet::new(), None);
-        let mut tests = FuturesUnordered::new();
+    /// Sends group after group.
+    async fn search(&self, context: &Context<'_>, origin: Origin<'_>, search: Search) -> Found {
+        let mut found = Found { search, refused: Vec::new(), stop: None };
         loop {
-            while stop.is_none() && tests.len() < PROBES {
-                // The last first: single records show soonest how many there are.
-                let Some(group) = work.groups.pop() else { break };
-                tests.push(async {
-                    let verdict = self.send(context, origin, &buffers(&group), group.len() as u64).await;
-                    (group, verdict)
-                });
-            }
-            match tests.next().await {
-                None => break,
-                Some((group, Ok(Verdict::Acknowledged))) => {
-                    self.refusals().acknowledged(&group);
-                    seqs(&group).into_iter().for_each(|range| drop(acknowledged.insert(range)));
-                }
-                Some((group, Ok(Verdict::Refused(reason)))) => {
-                    let more = self.split(group, &reason);
-                    if let (1.., Err(hopeless)) = (more.refused.len(), self.still_hopeful(&reason)) {
-                        stop.get_or_insert(hopeless);
+            let Some((group, size)) = self.next_of(&found.search) else { return found };
+            match self.send(context, origin, &group, size as u64).await {
+                Ok(Verdict::Acknowledged) => found.search.taken(size, &mut self.refusals()),
+                Ok(Verdict::Refused(reason)) => {
+                    let refused = found.search.refused(size, &mut self.refusals());
+                    if refused.is_some() {
+                        found.stop = self.still_hopeful(&reason).err();
                     }
-                    work.groups.extend(more.groups);
-                    work.refused.extend(more.refused);
+                    found.refused.extend(refused.map(|message| RefusedMessage { message, reason }));
                 }
-                Some((_, Err(why))) => {
-                    stop.get_or_insert(why);
-                }
+                Err(stop) => found.stop = Some(stop),
+            }
+            if found.stop.is_some() {
+                return found;
             }
         }
-        drop(tests);
-        let acknowledged = acknowledged.ranges().collect();
-        Delivered { acknowledged, refused: work.refused, stop, ..Delivered::new(window) }
+    }
+
+    fn next_of(&self, search: &Search) -> Option<(Vec<Bytes>, usize)> {
+        search.next(&self.refusals()).map(|group| (buffers(group), group.len()))
     }
 
     /// When nothing at all is taken, it isn't the records that are wrong.
@@ -286,16 +291,12 @@ impl Delivery {
     }
 }
 
-/// Groups to be tested, and what was refused alone.
-struct Work {
-    groups: Vec<Vec<Message>>,
+/// What a search has come to.
+struct Found {
+    search: Search,
     refused: Vec<RefusedMessage>,
-}
-
-impl Work {
-    fn new(groups: Vec<Vec<Message>>) -> Self {
-        Self { groups, refused: Vec::new() }
-    }
+    /// Why it didn't come to its end.
+    stop: Option<Stop>,
 }
 
 fn stopped(mut window: Window, stop: Stop) -> Delivered {

@@ -1,6 +1,6 @@
-//! Finding the records that a destination refuses, in few round trips: group testing. A refused group is halved, or cut
-//! finer where many records were refused lately; the records of a flow that is refused as a whole are tested alone, so that
-//! they don't hold up the others.
+//! Finding the records that a destination refuses, in few round trips: group testing. Groups are as large as the gaps
+//! between refused records were lately (adaptive run-length coding asks the same questions), and a refused group is halved.
+//! The records of a flow that is refused as a whole are tested alone, so that they don't hold up the others.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -56,89 +56,149 @@ pub(super) fn seqs(messages: &[Message]) -> Vec<Range<u64>> {
     ranges
 }
 
-/// How many of the records tested lately were refused.
-#[derive(Debug, Clone, Copy, Default)]
-struct Tally {
-    tested: f64,
-    refused: f64,
-}
+/// Refused records over whose gaps the mean is taken: few enough to follow what is refused now.
+const LATELY: f64 = 8.0;
 
-/// Records after which older ones count half: what is refused changes with the data.
-const LATELY: f64 = 4096.0;
-
-impl Tally {
-    fn add(&mut self, tested: usize, refused: usize) {
-        if self.tested > LATELY {
-            self.tested /= 2.0;
-            self.refused /= 2.0;
-        }
-        self.tested += tested as f64;
-        self.refused += refused as f64;
-    }
-
-    fn share(&self) -> f64 {
-        if self.tested > 0.0 { self.refused / self.tested } else { 0.0 }
-    }
-}
+/// Of a group of this share of the mean gap about every second is refused: the test that tells most.
+const TELLING: f64 = 0.7;
 
 /// Flows that are kept apart at most: names come from files.
 const MAX_FLOWS: usize = 10_000;
 
-/// Tests of a flow before it may be taken for refused as a whole.
-const ENOUGH: f64 = 4.0;
+/// Tests of a flow before it may be taken for refused as a whole, and after which older ones count half.
+const ENOUGH: (u32, u32) = (4, 64);
 
-/// What share of a job's records is refused, by flow.
+/// What a job's refusals were like so far.
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
-    flows: HashMap<Arc<[u8]>, Tally>,
-    others: Tally,
+    /// Records from one that is refused to the next, lately; `None` before the first.
+    mean_gap: Option<f64>,
+    /// Records acknowledged since the last that was refused.
+    since: u64,
+    flows: HashMap<Arc<[u8]>, Flow>,
+}
+
+/// Tests of a flow's records, alone or in groups.
+#[derive(Debug, Clone, Copy, Default)]
+struct Flow {
+    tested: u32,
+    refused: u32,
 }
 
 impl Refusals {
-    /// These were acknowledged together.
-    pub(super) fn acknowledged(&mut self, messages: &[Message]) {
-        messages.iter().for_each(|message| self.tested(message, 0));
+    /// Whether a window of so many records is likely to be taken as it is.
+    pub(super) fn expects_none(&self, records: u64) -> bool {
+        self.mean_gap.is_none_or(|mean| mean.max(self.since as f64) >= records as f64)
     }
 
-    /// This one was refused alone.
-    pub(super) fn refused(&mut self, message: &Message) {
+    /// A whole window was acknowledged.
+    pub(super) fn window(&mut self, records: u64) {
+        self.since = self.since.saturating_add(records);
+    }
+
+    /// How many records to test together after `run` of them were taken.
+    fn size(&self, run: u64) -> usize {
+        self.mean_gap.map_or(usize::MAX, |mean| (mean.max(run as f64) * TELLING) as usize).max(1)
+    }
+
+    fn acknowledged(&mut self, group: &[Message]) {
+        self.since = self.since.saturating_add(group.len() as u64);
+        group.iter().for_each(|message| self.tested(message, 0));
+    }
+
+    fn refused(&mut self, message: &Message, run: u64) {
+        self.since = 0;
         self.tested(message, 1);
+        let gap = (run + 1) as f64;
+        self.mean_gap = Some(self.mean_gap.map_or(gap, |mean| mean + (gap - mean) / LATELY));
     }
 
-    fn tested(&mut self, message: &Message, refused: usize) {
-        let known = self.flows.contains_key(&message.flow);
-        if known || self.flows.len() < MAX_FLOWS {
-            self.flows.entry(message.flow.clone()).or_default().add(1, refused);
+    fn tested(&mut self, message: &Message, refused: u32) {
+        // Flows of which nothing is refused needn't be known.
+        if refused > 0 && self.flows.len() < MAX_FLOWS && !self.flows.contains_key(&message.flow) {
+            self.flows.insert(message.flow.clone(), Flow::default());
         }
-        if !self.is_refused_as_a_whole(&message.flow) {
-            self.others.add(1, refused);
+        let Some(flow) = self.flows.get_mut(&message.flow) else { return };
+        if flow.tested >= ENOUGH.1 {
+            *flow = Flow { tested: flow.tested / 2, refused: flow.refused / 2 };
         }
-    }
-
-    /// Nothing was refused lately, so that looking at each message isn't worth while.
-    pub(super) fn is_calm(&self) -> bool {
-        self.others.refused < 0.5 && self.flows.values().all(|tally| tally.refused < 0.5)
+        flow.tested += 1;
+        flow.refused += refused;
     }
 
     fn is_refused_as_a_whole(&self, flow: &[u8]) -> bool {
-        self.flows.get(flow).is_some_and(|tally| tally.tested >= ENOUGH && tally.share() > 0.5)
+        self.flows.get(flow).is_some_and(|flow| flow.tested >= ENOUGH.0 && flow.refused * 2 > flow.tested)
     }
 
-    /// Groups to be tested, given what is known so far. `refused`: they were refused as one group, so that one group is
-    /// not an answer.
-    pub(super) fn groups(&self, messages: Vec<Message>, refused: bool) -> Vec<Vec<Message>> {
+    /// Searches that together find out about these messages; so many may go on side by side.
+    pub(super) fn searches(&self, messages: Vec<Message>, side_by_side: usize) -> Vec<Search> {
         let (alone, mixed): (Vec<_>, Vec<_>) =
             messages.into_iter().partition(|message| self.is_refused_as_a_whole(&message.flow));
-        let mut groups: Vec<Vec<Message>> = Vec::new();
-        if !mixed.is_empty() {
-            // Of a group of this size about every second is refused: a test that tells most.
-            let share = self.others.share();
-            let telling = if share > 0.0 { (0.7 / share) as usize } else { usize::MAX };
-            let most = if refused && alone.is_empty() { mixed.len().div_ceil(2) } else { mixed.len() };
-            groups.extend(mixed.chunks(telling.clamp(1, most.max(1))).map(<[Message]>::to_vec));
+        let cut = |messages: Vec<Message>, alone| {
+            let each = messages.len().div_ceil(side_by_side).max(1);
+            let chunks: Vec<Search> = messages.chunks(each).map(|chunk| Search::new(chunk.to_vec(), alone)).collect();
+            chunks
+        };
+        let mut searches = cut(mixed, false);
+        searches.extend(cut(alone, true));
+        searches
+    }
+}
+
+/// Finds the refused among some messages, one test after the other.
+#[derive(Debug)]
+pub(super) struct Search {
+    messages: Vec<Message>,
+    /// Each by itself: hardly any will be taken.
+    alone: bool,
+    /// Those before are settled.
+    at: usize,
+    /// Somewhere before this one is one that is refused.
+    refused_before: Option<usize>,
+    /// Messages taken since the last one that was refused.
+    run: u64,
+    /// Seqs of those that were taken.
+    pub(super) acknowledged: Vec<Range<u64>>,
+}
+
+impl Search {
+    fn new(messages: Vec<Message>, alone: bool) -> Self {
+        Self { messages, alone, at: 0, refused_before: None, run: 0, acknowledged: Vec::new() }
+    }
+
+    /// The group that is to be tested next; `None` if all is known.
+    pub(super) fn next(&self, refusals: &Refusals) -> Option<&[Message]> {
+        let left = self.messages.len() - self.at;
+        let size = match self.refused_before {
+            _ if left == 0 => return None,
+            _ if self.alone => 1,
+            Some(end) => ((end - self.at) / 2).max(1),
+            None => refusals.size(self.run).min(left),
+        };
+        self.messages.get(self.at..self.at + size)
+    }
+
+    /// The first `size` of those left were taken.
+    pub(super) fn taken(&mut self, size: usize, refusals: &mut Refusals) {
+        let group = self.messages.get(self.at..self.at + size).unwrap_or_default();
+        refusals.acknowledged(group);
+        self.acknowledged.extend(seqs(group));
+        self.at += size;
+        self.run += size as u64;
+        // If nothing is left of a refused group, what was wrong with it is gone.
+        self.refused_before = self.refused_before.filter(|end| self.at < *end);
+    }
+
+    /// The first `size` of those left were refused. Returns the message if that was one alone.
+    pub(super) fn refused(&mut self, size: usize, refusals: &mut Refusals) -> Option<Message> {
+        if size > 1 {
+            self.refused_before = Some(self.at + size);
+            return None;
         }
-        groups.extend(alone.into_iter().map(|message| vec![message]));
-        groups
+        let message = self.messages.get(self.at)?.clone();
+        refusals.refused(&message, self.run);
+        (self.at, self.run, self.refused_before) = (self.at + 1, 0, None);
+        Some(message)
     }
 }
 
@@ -150,31 +210,36 @@ mod tests {
         Message { seq, bytes: Bytes::new(), flow: Arc::from([flow]) }
     }
 
-    /// Delivers windows as `deliver` does, one request at a time; returns (requests, refused).
+    /// Delivers windows as `deliver` does, one request at a time; returns how many requests that took, and what was
+    /// refused.
     fn requests(total: u64, window: u64, flow: impl Fn(u64) -> u8, bad: impl Fn(u64) -> bool) -> (u64, Vec<u64>) {
         let mut refusals = Refusals::default();
-        let (mut requests, mut found, mut seen) = (0, Vec::new(), 0);
+        let (mut requests, mut found, mut taken) = (0, Vec::new(), 0);
         for from in (0..total).step_by(window as usize) {
             let window: Vec<_> = (from..(from + window).min(total)).map(|seq| message(seq, flow(seq))).collect();
-            let mut work = if refusals.is_calm() { vec![window] } else { refusals.groups(window, false) };
-            while let Some(group) = work.pop() {
+            if refusals.expects_none(window.len() as u64) {
                 requests += 1;
-                if !group.iter().any(|message| bad(message.seq)) {
-                    refusals.acknowledged(&group);
-                    seen += group.len() as u64;
-                } else if let [one] = &group[..] {
-                    refusals.refused(one);
-                    found.push(one.seq);
-                } else {
-                    let sizes = group.len();
-                    let groups = refusals.groups(group, true);
-                    assert!(groups.len() > 1, "{sizes}");
-                    work.extend(groups);
+                if !window.iter().any(|message| bad(message.seq)) {
+                    refusals.window(window.len() as u64);
+                    taken += window.len();
+                    continue;
                 }
+            }
+            for mut search in refusals.searches(window, 16) {
+                while let Some(group) = search.next(&refusals) {
+                    requests += 1;
+                    let size = group.len();
+                    if group.iter().any(|message| bad(message.seq)) {
+                        found.extend(search.refused(size, &mut refusals).map(|message| message.seq));
+                    } else {
+                        search.taken(size, &mut refusals);
+                    }
+                }
+                taken += search.acknowledged.iter().map(|range| (range.end - range.start) as usize).sum::<usize>();
             }
         }
         found.sort_unstable();
-        assert_eq!(seen + found.len() as u64, total);
+        assert_eq!(taken + found.len(), total as usize);
         assert_eq!(found, (0..total).filter(|&seq| bad(seq)).collect::<Vec<_>>());
         (requests, found)
     }
@@ -191,15 +256,15 @@ mod tests {
         let (requests, found) = requests(1_000_000, 30_000, |_| 0, scattered);
         assert!((9_000..11_000).contains(&found.len()), "{}", found.len());
         let each = requests as f64 / found.len() as f64;
-        // Knowing the share beforehand, group testing needs about 8 questions for each.
-        assert!(each < 12.0, "{requests} requests, {each} each");
+        // Whoever knew the share beforehand would need about 8 questions for each.
+        assert!(each < 10.0, "{requests} requests, {each} each");
     }
 
     #[test]
     fn a_stretch_of_refused_records_takes_about_one_request_each() {
         let ten_thousand = 400_000..410_000;
         let (requests, found) = requests(1_000_000, 30_000, |_| 0, |seq| ten_thousand.contains(&seq));
-        assert!(requests < found.len() as u64 * 3 / 2, "{requests}");
+        assert!(requests < found.len() as u64 * 11 / 10, "{requests}");
     }
 
     #[test]
@@ -207,19 +272,34 @@ mod tests {
         let flow = |seq| (seq % 10) as u8;
         let (requests, found) = requests(300_000, 30_000, flow, |seq| seq % 10 == 3);
         assert_eq!(found.len(), 30_000);
-        assert!(requests < 33_000, "{requests}");
+        assert!(requests < 34_000, "{requests}");
     }
 
     #[test]
     fn a_single_refused_record_is_found_by_halving() {
         let (requests, _) = requests(300_000, 30_000, |_| 0, |seq| seq == 77_777);
-        assert!(requests < 10 + 2 * 16, "{requests}");
+        assert!(requests < 10 + 16 + 2 * 16, "{requests}");
     }
 
     #[test]
-    fn a_flow_that_recovers_is_taken_together_again() {
+    fn records_that_recover_are_taken_together_again() {
         let (requests, _) = requests(300_000, 10_000, |_| 0, |seq| seq < 5_000);
-        assert!(requests < 5_000 + 1_500, "{requests}");
+        assert!(requests < 5_000 + 500, "{requests}");
+    }
+
+    #[test]
+    fn a_refusal_that_none_of_the_group_repeats_refuses_nothing() {
+        let mut refusals = Refusals::default();
+        let mut searches = refusals.searches((0..8).map(|seq| message(seq, 0)).collect(), 1);
+        let search = &mut searches[0];
+        assert_eq!(search.next(&refusals).map(<[_]>::len), Some(8));
+        assert!(search.refused(8, &mut refusals).is_none());
+        for size in [4, 2, 1, 1] {
+            assert_eq!(search.next(&refusals).map(<[_]>::len), Some(size));
+            search.taken(size, &mut refusals);
+        }
+        assert!(search.next(&refusals).is_none());
+        assert_eq!(seqs(&search.messages), [0..8]);
     }
 
     #[test]

@@ -59,7 +59,8 @@ mod tests {
 
     fn window(end: Option<u64>, settled: bool) -> Delivered {
         let reached = end.map(|end| Reached { end, hash: [0; 32], messages: end });
-        let window = Window { records: 1, seqs: Vec::from([0..1]), reached, ..Window::default() };
+        let seqs = std::iter::once(0..1).collect();
+        let window = Window { records: 1, seqs, reached, ..Window::default() };
         let acknowledged = if settled { window.seqs.clone() } else { Vec::new() };
         Delivered { window, acknowledged, refused: Vec::new(), left_out: Vec::new(), stop: None }
     }

@@ -258,7 +258,7 @@ mod tests {
         let records = vec![&[][..]; 100_000];
         let mut builder = builder(1000);
         let mut windows = add(&mut builder, 0, &records, Ids::None);
-        windows.push(builder.take());
+        windows.extend(Some(builder.take()).filter(|rest| !rest.is_empty()));
         assert_eq!(windows.iter().map(|window| window.records).sum::<u64>(), 100_000);
         let mut next = 0;
         for window in &windows {

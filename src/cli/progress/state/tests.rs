@@ -42,7 +42,8 @@ impl Rig {
 
 fn session(id: u128, bytes: u64) -> Session {
     let fingerprint = Fingerprint::default();
-    let file = |index| SegmentFile { path: "f".into(), index, bytes: bytes / 2, sealed: None, open: false, fingerprint };
+    let file =
+        |index| SegmentFile { path: "f".into(), index, bytes: bytes / 2, sealed: None, open: false, fingerprint };
     Session { id: Uuid::from_u128(id), segments: vec![file(0), file(1)], requests: None }
 }
 

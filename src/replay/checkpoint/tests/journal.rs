@@ -145,8 +145,7 @@ fn a_message_that_breaks_a_rule_tells_nothing_at_all() {
     let of = |session: SessionFacts, pbfs: Vec<PbfsFacts>| CheckpointMessage {
         targets: vec![TargetFacts { target: "x".to_owned(), sessions: vec![sound.clone(), session], pbfs }],
     };
-    let range =
-        |first, end| SessionFacts { dead_lettered: vec![SeqRange { first, end }], ..sound.clone() };
+    let range = |first, end| SessionFacts { dead_lettered: vec![SeqRange { first, end }], ..sound.clone() };
     let short_id = PbfsFacts { id: vec![1; 31], marks: Vec::new() };
     for message in [
         of(SessionFacts { session_id: vec![1; 15], ..sound.clone() }, Vec::new()),
