@@ -258,7 +258,7 @@ fn it_dies_at_exactly_that_message_and_comes_back_with_its_memory() {
         let error = send(&lane, 5..10).await.unwrap_err();
         assert!(matches!(error, SendError::Transport { .. }), "{error}");
         assert!(faulty.is_dead());
-        faulty.wait(|seen| seen.open_connections == 0);
+        faulty.wait(|seen| seen.open_connections == 0 && !seen.is_listening());
         let refused = std::net::TcpStream::connect(faulty.address()).map(drop).map_err(|error| error.kind());
         assert_eq!(refused, Err(std::io::ErrorKind::ConnectionRefused));
         check(&faulty, 0..5, 1, 1);
@@ -289,8 +289,8 @@ fn a_trigger_is_pulled_at_its_message() {
         });
         let error = send(&lane, 0..1000).await.unwrap_err();
         assert_eq!(error.fault(), AGAIN, "{error}");
+        // What was in the server's socket by then may still be taken, to the end.
         assert_eq!(at.recv().unwrap(), 7);
-        assert_eq!(faulty.seen().acknowledged_streams, 0);
     });
 }
 

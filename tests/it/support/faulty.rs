@@ -225,7 +225,8 @@ impl Server {
         lock(&self.runtime).is_none()
     }
 
-    /// Ends, and all its connections with it, without a word. From now on nothing is received or acknowledged.
+    /// Ends, and all its connections with it, without a word. From now on nothing is received or acknowledged;
+    /// its sockets close soon after ([`Seen::is_listening`]).
     pub(crate) fn kill(&self) {
         let runtime = {
             let mut seen = lock(&self.seen);

@@ -145,6 +145,11 @@ impl Seen {
         self.records.values().map(|copies| copies.acknowledged.saturating_sub(1)).sum()
     }
 
+    /// Whether anybody can connect.
+    pub(crate) fn is_listening(&self) -> bool {
+        self.listening_in.is_some()
+    }
+
     pub(crate) fn calls(&self, method: &str) -> u64 {
         self.calls.get(method).copied().unwrap_or(0)
     }

@@ -31,13 +31,37 @@ pub(super) async fn serve(server: Arc<Server>, life: u64) {
     let listener = listen(server.address()).await;
     let back = Endpoint::from_shared(server.back.clone()).unwrap().connect_lazy();
     let service = Front { server: server.clone(), back, life };
-    server.note(|seen| seen.listening_in = Some(life));
-    let incoming = TcpListenerStream::new(listener).map(move |io| io.and_then(|io| Counted::new(io, server.clone())));
+    let listening = Listening::new(&server, life);
+    // The closure goes behind the listener.
+    let incoming = TcpListenerStream::new(listener).map(move |io| {
+        let _ = &listening;
+        io.and_then(|io| Counted::new(io, server.clone()))
+    });
     let _ = tonic::transport::Server::builder()
         .initial_stream_window_size(4 << 20)
         .initial_connection_window_size(16 << 20)
         .serve_with_incoming(service, incoming)
         .await;
+}
+
+/// While it lives, somebody listens.
+struct Listening {
+    server: Arc<Server>,
+    life: u64,
+}
+
+impl Listening {
+    fn new(server: &Arc<Server>, life: u64) -> Self {
+        server.note(|seen| seen.listening_in = Some(life));
+        Self { server: server.clone(), life }
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        // The next life may have begun.
+        self.server.note(|seen| seen.listening_in = seen.listening_in.filter(|life| *life != self.life));
+    }
 }
 
 #[derive(Clone)]
