@@ -20,4 +20,5 @@ mod rescan;
 mod skipping;
 mod spec;
 mod support;
+mod survival;
 mod vectors;
