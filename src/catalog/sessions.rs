@@ -114,7 +114,7 @@ pub struct Session {
 }
 
 /// The Sift requests that precede a session's data, encoded ([F-19]).
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Requests {
     /// `CreateIngestionConfigRequest`, with all flows that any segment names.
     pub ingestion_config: Vec<u8>,

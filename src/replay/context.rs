@@ -1,7 +1,10 @@
 //! What all jobs of a replay share.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Semaphore;
 
 use super::checkpoint::{Checkpoints, StateDirs, StateError};
 use super::dead_letter::{DeadLetters, RefusedRecord};
@@ -11,10 +14,11 @@ use super::options::ReplayOptions;
 use super::rate::Limiter;
 use super::retry::Patience;
 use super::slots::Slots;
-use super::target::{Subject, Target};
+use super::target::{PbfsId, Subject, Target};
 use super::turns::Turns;
 use crate::catalog::Requests;
 use crate::segment::{SegmentError, Storage};
+use crate::sift::Registration;
 
 /// What a replay remembers beyond its end: checkpoints, and dead letters.
 #[derive(Debug)]
@@ -64,8 +68,14 @@ pub(super) struct Context<'a> {
     pub(super) target: Target,
     /// The files and directories that were asked for.
     pub(super) paths: Vec<PathBuf>,
-    /// Copies of one PBFS file take turns.
-    pub(super) turns: Turns,
+    /// Windows that may be on their way, over all lanes. Whoever waits longest is next.
+    pub(super) flights: Semaphore,
+    /// Copies of one PBFS file take turns: what the first delivers, the others needn't.
+    pub(super) pbfs_turns: Turns<PbfsId>,
+    /// Sessions of one client key register one after the other, the earliest first.
+    pub(super) key_turns: Turns<String>,
+    /// What was registered, by the requests: most sessions have the same ones.
+    pub(super) registered: Mutex<HashMap<Requests, Registration>>,
     /// Whether files are waited for, and may be on their way.
     pub(super) watching: bool,
     /// The id of the run that everything is attached to.
@@ -82,6 +92,10 @@ pub(super) struct DeadLetter {
 }
 
 impl Context<'_> {
+    pub(super) fn registered(&self) -> MutexGuard<'_, HashMap<Requests, Registration>> {
+        self.registered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Keeps dead letters; they are durable when this returns.
     pub(super) async fn keep(&self, letter: DeadLetter, origin: Option<&Path>) -> Result<(), SegmentError> {
         let Some(dead_letters) = self.state.dead_letters.clone() else { return Ok(()) };

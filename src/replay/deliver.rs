@@ -70,6 +70,12 @@ impl Delivered {
         Self { window, acknowledged: Vec::new(), refused: Vec::new(), left_out: Vec::new(), stop: None }
     }
 
+    /// None of it is delivered.
+    pub(super) fn stopped(mut window: Window, stop: Stop) -> Self {
+        window.buffers.clear();
+        Self { stop: Some(stop), ..Self::new(window) }
+    }
+
     pub(super) fn acknowledged_records(&self) -> u64 {
         self.acknowledged.iter().map(|range| range.end - range.start).sum()
     }
@@ -152,9 +158,9 @@ impl Delivery {
                     let acknowledged = window.seqs.clone();
                     return Delivered { acknowledged, ..Delivered::new(window) };
                 }
-                Ok(Verdict::Refused(reason)) if !finds_out => return stopped(window, Stop::Job(reason)),
+                Ok(Verdict::Refused(reason)) if !finds_out => return Delivered::stopped(window, Stop::Job(reason)),
                 Ok(Verdict::Refused(_)) => {}
-                Err(stop) => return stopped(window, stop),
+                Err(stop) => return Delivered::stopped(window, stop),
             }
         }
         let searches = self.refusals().searches(messages(&window), PROBES);
@@ -297,11 +303,6 @@ struct Found {
     refused: Vec<RefusedMessage>,
     /// Why it didn't come to its end.
     stop: Option<Stop>,
-}
-
-fn stopped(mut window: Window, stop: Stop) -> Delivered {
-    window.buffers.clear();
-    Delivered { stop: Some(stop), ..Delivered::new(window) }
 }
 
 /// Messages as buffers worth sending.

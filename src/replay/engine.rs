@@ -2,10 +2,12 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use tokio::sync::Semaphore;
 
 use super::context::{Context, State, blocking};
 use super::job::{self, JobState};
@@ -27,6 +29,9 @@ use crate::sift::{Connection, find_or_create_run_named};
 
 /// Windows in memory beyond those in flight: so many are being filled.
 const WINDOWS_AHEAD: usize = 2;
+
+/// Windows on their way at most, whatever is asked for.
+const MAX_FLIGHTS: usize = 1 << 10;
 
 /// What is to be replayed.
 #[derive(Debug)]
@@ -70,7 +75,7 @@ pub async fn replay_until(
 ) -> Report {
     let began = Instant::now();
     observer.event(&ReplayEvent::Found(&work.catalog));
-    let windows = lanes.count() * options.windows_per_lane.max(1) + WINDOWS_AHEAD.max(active(lanes));
+    let flights = lanes.count().saturating_mul(options.windows_per_lane.max(1)).min(MAX_FLIGHTS);
     let mut context = Context {
         lanes,
         state,
@@ -78,10 +83,13 @@ pub async fn replay_until(
         observer,
         patience: Patience::new(options),
         limiter: Limiter::new(options.rate),
-        slots: Slots::new(windows),
+        slots: Slots::new(flights + WINDOWS_AHEAD.max(active(lanes))),
         target: Target::new(&lanes.destination_name(), None, &options.rewrite),
         paths: work.paths.clone(),
-        turns: Turns::default(),
+        flights: Semaphore::new(flights),
+        pbfs_turns: Turns::default(),
+        key_turns: Turns::default(),
+        registered: Mutex::default(),
         watching: work.watch.is_some(),
         run_id: None,
     };

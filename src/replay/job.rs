@@ -120,7 +120,7 @@ pub(super) async fn run(context: &Context<'_>, mut state: JobState) -> JobState 
         }
     };
     let _turn = match subject {
-        Some(Subject::Pbfs(id)) => Some(context.turns.take(id).await),
+        Some(Subject::Pbfs(id)) => Some(context.pbfs_turns.take(id).await),
         _ => None,
     };
     let (outgoing, fresh, stop) = match outgoing(context, &mut state, &job).await {
@@ -221,7 +221,15 @@ struct Flight<'a> {
 impl Flight<'_> {
     /// Delivers a window; what is refused is durably kept when this returns.
     async fn deliver(&self, number: u64, window: Window) -> Step {
-        let mut delivered = self.delivery.deliver(self.context, self.job.origin(), window).await;
+        let context = self.context;
+        let _flight = tokio::select! {
+            flight = context.flights.acquire() => flight,
+            () = context.patience.ending() => {
+                let stop = context.patience.check().err();
+                return Step::Delivered(number, Delivered::stopped(window, stop.unwrap_or(Stop::Interrupted)));
+            }
+        };
+        let mut delivered = self.delivery.deliver(context, self.job.origin(), window).await;
         let keeps = self.context.options.on_reject == OnReject::DeadLetter && self.context.state.dead_letters.is_some();
         let mut kept = Vec::new();
         for (reason, refused) in by_reason(std::mem::take(&mut delivered.refused)) {

@@ -79,16 +79,28 @@ pub(super) async fn register(
         Some(asset) => as_asset(&config, asset),
         None => config,
     };
+    let _turn = context.key_turns.take(config.client_key.clone()).await;
+    let same = context.registered().get(requests).cloned();
+    if let Some(registration) = same {
+        tell(context, session, requests, registration.clone().found());
+        *registered = Some(Registered { requests: requests.clone(), registration: registration.clone() });
+        return Ok(Some(registration));
+    }
     // Whoever names a run wants no other one.
     let run = run.filter(|_| context.run_id.is_none());
     let origin = Some(Origin::Session(session.id));
     let (config, run) = (&config, run.as_ref());
     let call = |connection| async move { sift::register(&connection, config, run).await };
     let registration = persist(context, origin, call).await?;
-    let event = ReplayEvent::Registered { session: session.id, requests, registration: &registration };
-    context.observer.event(&event);
+    context.registered().insert(requests.clone(), registration.clone());
+    tell(context, session, requests, registration.clone());
     *registered = Some(Registered { requests: requests.clone(), registration: registration.clone() });
     Ok(Some(registration))
+}
+
+fn tell(context: &Context<'_>, session: &Session, requests: &Requests, registration: Registration) {
+    let event = ReplayEvent::Registered { session: session.id, requests, registration: &registration };
+    context.observer.event(&event);
 }
 
 /// Adds flows that a segment names later on.

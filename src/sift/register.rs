@@ -41,6 +41,13 @@ pub struct Registration {
     pub run_created: bool,
 }
 
+impl Registration {
+    /// The same for whoever comes later and finds it there.
+    pub fn found(self) -> Self {
+        Self { config_created: false, run_created: false, ..self }
+    }
+}
+
 /// Finds or creates the ingestion config and the run, and adds the flows that the config lacks.
 ///
 /// # Errors

@@ -96,12 +96,12 @@ fn an_endpoint_that_nobody_listens_at_is_a_destination_error() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let uri = format!("http://{}", free.local_addr().unwrap());
     drop(free);
-    let ran = home.run(&["--uri", &uri, text(home.path())]);
+    let ran = home.run(&["--give-up-after", "500ms", "--uri", &uri, text(home.path())]);
     assert_eq!(ran.code, Some(4), "{ran:?}");
     assert!(ran.stderr.contains(&uri), "{ran:?}");
     // Nothing was looked into, so that no zero may say that nothing is there.
     assert!(ran.stdout.contains("STOPPED") && !ran.stdout.contains("0 records"), "{ran:?}");
-    let ran = home.run(&["--json", "--uri", &uri, text(home.path())]);
+    let ran = home.run(&["--give-up-after", "1ms", "--json", "--uri", &uri, text(home.path())]);
     assert_eq!((ran.code, ran.summary()["complete"].as_bool()), (Some(4), Some(false)), "{ran:?}");
 }
 
@@ -257,7 +257,8 @@ fn a_destination_that_never_acknowledges_is_4() {
     let dir = home.path().join("backups");
     session(&dir, &counting("k"), small_frames(), 100);
     let raw = Raw::start(Mood::Silent { after: 0 });
-    let ran = home.run(&["--json", "--uri", &raw.uri(), "--ack-timeout", "0.2", text(&dir)]);
+    let ran =
+        home.run(&["--json", "--uri", &raw.uri(), "--ack-timeout", "0.2", "--give-up-after", "500ms", text(&dir)]);
     assert_eq!(ran.code, Some(4), "{ran:?}");
     let summary = ran.summary();
     assert_eq!((summary["records_acknowledged"].as_u64(), summary["records_found"].as_u64()), (Some(0), Some(100)));

@@ -68,7 +68,7 @@ fn every_record_is_remembered_once_under_its_ids_and_in_order() {
         assert_eq!((seen.messages, seen.records.len(), seen.acknowledged()), (500, 500, 500));
         assert_eq!((seen.duplicates(), seen.refused, seen.undirected, seen.malformed), (0, 0, 0, 0));
         assert!(seen.streams > 5 && seen.streams == seen.acknowledged_streams, "{}", seen.figures());
-        assert_eq!((seen.connections, seen.most_open_streams), (1, 1));
+        assert!(seen.connections == 1 && seen.most_open_streams <= 2, "{}", seen.figures());
         let registered = replayed.told.iter().find_map(|told| match told {
             crate::support::destination::Told::Registered { config, run: Some(run), .. } => {
                 Some([config.clone(), run.clone(), String::new()])

@@ -206,8 +206,10 @@ fn replay_into(recordings: &Path, received: &Path, output: &OutputArgs) -> Resul
         let destination = Destination::resolve(&DestinationOptions { uri, ..DestinationOptions::default() });
         let destination = destination.map_err(Failure::fatal)?;
         let lanes = Lanes::open(&destination, LANES).await.map_err(Failure::fatal)?;
+        // One after the other, so that their order can be checked.
+        let options = ReplayOptions { windows_per_lane: 1, ..ReplayOptions::default() };
         let work = Work::once(&[recordings.to_owned()], catalog);
-        let report = replay(&lanes, &State::none(), work, &ReplayOptions::default(), &*observer).await;
+        let report = replay(&lanes, &State::none(), work, &options, &*observer).await;
         drop(lanes);
         receiver.shutdown().await.map_err(Failure::fatal)?;
         Ok(report)

@@ -9,6 +9,11 @@ use sift_replay::replay::{Lanes, OnReject, ReplayOptions, State, Work, replay};
 use super::{assert_same, counting, files_of, recorded, session, small_frames, small_segments};
 use crate::support::destination::{Mood, Raw, Rig, block_on, replay_to};
 
+/// Gives up at the first failure.
+fn impatient() -> ReplayOptions {
+    ReplayOptions { give_up_after: Some(Duration::ZERO), ..ReplayOptions::default() }
+}
+
 /// A session of 90 records, of which record 50 has a NaN.
 fn with_a_nan(dir: &std::path::Path) -> Vec<Vec<u8>> {
     let flow = FlowSchema::new("x").channel(Channel::new("x", DataType::Double));
@@ -29,18 +34,20 @@ fn a_refused_record_stops_its_session_and_what_was_not_delivered_is_counted() {
     let good = session(dir.path(), &counting("good"), small_frames(), 40);
     block_on(async {
         let rig = Rig::start().await;
-        let options = ReplayOptions { window_bytes: 500, ..ReplayOptions::default() };
+        let options = ReplayOptions { window_bytes: 500, on_reject: OnReject::Stop, ..ReplayOptions::default() };
         let replayed = rig.replay_with(&[dir.path()], &options).await;
         let report = &replayed.report;
         let nan = report.lines[0].totals;
         assert_eq!(nan.records_found, 90);
         assert_eq!(nan.records_acknowledged + nan.records_refused, 90);
-        assert!((1..=50).contains(&nan.records_acknowledged), "{nan:?}");
+        // Its own window isn't; those that were on their way beside it may be.
+        assert!((1..90).contains(&nan.records_acknowledged), "{nan:?}");
         assert!(report.lines[0].refusal.as_deref().unwrap().contains("\"x\""), "{report:?}");
         assert_eq!(report.lines[1].totals.records_acknowledged, 40);
         assert!(report.stopped.is_none() && !report.is_complete());
         let sessions = rig.finish().await;
-        assert_same(&sessions[1].records, &recorded(&good));
+        let good_one = sessions.iter().find(|session| session.config.client_key == "good").unwrap();
+        assert_same(&good_one.records, &recorded(&good));
     });
 }
 
@@ -61,12 +68,11 @@ fn with_accept_the_rest_is_delivered() {
 #[test]
 fn what_is_not_acknowledged_in_time_does_not_count() {
     let dir = tempfile::tempdir().unwrap();
-    session(dir.path(), &counting("a"), small_segments(), 1000);
-    session(dir.path(), &counting("b"), small_segments(), 100);
+    session(dir.path(), &counting("a"), small_segments(), 1100);
     block_on(async {
         let raw = Raw::start(Mood::Silent { after: 2 });
         let acknowledgement_timeout = Duration::from_millis(200);
-        let options = ReplayOptions { window_bytes: 5000, acknowledgement_timeout, ..ReplayOptions::default() };
+        let options = ReplayOptions { window_bytes: 5000, acknowledgement_timeout, ..impatient() };
         let replayed = replay_to(raw.uri(), &[dir.path()], &options).await;
         let report = &replayed.report;
         assert!(report.stopped.as_deref().unwrap().contains("no acknowledgement within 0.2 s"), "{report:?}");
@@ -75,10 +81,9 @@ fn what_is_not_acknowledged_in_time_does_not_count() {
         assert_eq!(totals.records_found, 1100);
         assert!(totals.records_acknowledged > 0);
         assert_eq!(totals.records_acknowledged + totals.records_refused, 1100);
-        // After it, nothing was even tried.
-        assert_eq!(raw.seen.streams.load(Ordering::SeqCst), 3);
-        assert_eq!(report.lines[1].totals.records_refused, 100);
-        assert!(report.lines[1].refusal.is_some());
+        // After it, nothing was even tried but what was on its way.
+        assert!(raw.seen.streams.load(Ordering::SeqCst) <= 2 + 4, "{:?}", raw.seen.streams);
+        assert!(report.lines[0].refusal.is_some(), "{report:?}");
     });
 }
 
@@ -94,7 +99,7 @@ fn a_destination_that_goes_away_stops_the_replay() {
     block_on(async {
         let mut raw = Raw::start(Mood::Silent { after: 1 });
         let (uri, seen) = (raw.uri(), raw.seen.clone());
-        let options = ReplayOptions { window_bytes: 5000, ..ReplayOptions::default() };
+        let options = ReplayOptions { window_bytes: 5000, ..impatient() };
         let path = dir.path().to_owned();
         let replaying = tokio::spawn(async move { replay_to(uri, &[&path], &options).await });
         seen.silent.notified().await;
@@ -104,7 +109,7 @@ fn a_destination_that_goes_away_stops_the_replay() {
         assert!(replayed.report.stopped.is_some());
         assert_eq!(replayed.windows().len(), 1);
         assert_eq!(totals.records_acknowledged + totals.records_refused, 1001);
-        assert!(replayed.report.lines.iter().all(|line| line.refusal.is_some()), "{:?}", replayed.report.lines);
+        assert!(replayed.report.lines[0].refusal.is_some(), "{:?}", replayed.report.lines);
     });
 }
 

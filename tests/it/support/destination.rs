@@ -353,7 +353,7 @@ impl Service<http::Request<Body>> for RawService {
                     CreateRunResponse { run: Some(run) }.encode_to_vec()
                 }
                 "IngestWithConfigDataStream" => return Ok(this.ingest(request.into_body()).await),
-                other => panic!("nobody should call {other}"),
+                _ => return Ok(unimplemented()),
             };
             Ok(unary(&message))
         })
@@ -399,6 +399,12 @@ pub(crate) fn unary(message: &[u8]) -> http::Response<Body> {
     )]);
     let body = Full::new(Bytes::from(bytes)).with_trailers(async move { Some(Ok(trailers)) });
     http::Response::builder().header("content-type", "application/grpc").body(Body::new(body)).unwrap()
+}
+
+/// A gRPC answer to a call that nobody knows.
+fn unimplemented() -> http::Response<Body> {
+    let head = http::Response::builder().header("content-type", "application/grpc").header("grpc-status", "12");
+    head.body(Body::empty()).unwrap()
 }
 
 /// Parts a stream into its messages.
