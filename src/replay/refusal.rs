@@ -65,6 +65,9 @@ const TELLING: f64 = 0.7;
 /// Flows that are kept apart at most: names come from files.
 const MAX_FLOWS: usize = 10_000;
 
+/// Messages that are worth a search of their own: cutting finer only adds requests.
+const WORTH_A_SEARCH: usize = 64;
+
 /// Tests of a flow before it may be taken for refused as a whole, and after which older ones count half.
 const ENOUGH: (u32, u32) = (4, 64);
 
@@ -137,7 +140,7 @@ impl Refusals {
         let (alone, mixed): (Vec<_>, Vec<_>) =
             messages.into_iter().partition(|message| self.is_refused_as_a_whole(&message.flow));
         let cut = |messages: Vec<Message>, alone| {
-            let each = messages.len().div_ceil(side_by_side).max(1);
+            let each = messages.len().div_ceil(side_by_side).max(if alone { 1 } else { WORTH_A_SEARCH });
             let chunks: Vec<Search> = messages.chunks(each).map(|chunk| Search::new(chunk.to_vec(), alone)).collect();
             chunks
         };

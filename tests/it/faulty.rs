@@ -61,14 +61,15 @@ fn every_record_is_remembered_once_under_its_ids_and_in_order() {
     let expected = recorded(&files);
     block_on(async {
         let faulty = Faulty::start();
-        let options = ReplayOptions { window_bytes: 5000, ..ReplayOptions::default() };
+        // One window at a time, or their records mix on the way.
+        let options = ReplayOptions { window_bytes: 5000, windows_per_lane: 1, ..ReplayOptions::default() };
         let replayed = replay_to(faulty.uri(), &[dir.path()], &options).await;
         assert!(replayed.report.is_complete(), "{:?}", replayed.report);
         let seen = faulty.seen();
         assert_eq!((seen.messages, seen.records.len(), seen.acknowledged()), (500, 500, 500));
         assert_eq!((seen.duplicates(), seen.refused, seen.undirected, seen.malformed), (0, 0, 0, 0));
         assert!(seen.streams > 5 && seen.streams == seen.acknowledged_streams, "{}", seen.figures());
-        assert!(seen.connections == 1 && seen.most_open_streams <= 2, "{}", seen.figures());
+        assert_eq!((seen.connections, seen.most_open_streams), (1, 1));
         let registered = replayed.told.iter().find_map(|told| match told {
             crate::support::destination::Told::Registered { config, run: Some(run), .. } => {
                 Some([config.clone(), run.clone(), String::new()])

@@ -183,12 +183,12 @@ fn no_record_is_decoded_to_be_sent() {
 }
 
 #[test]
-fn windows_are_acknowledged_one_after_the_other_and_none_is_larger_than_asked() {
+fn no_more_windows_are_on_their_way_than_asked_for_and_none_is_larger() {
     let dir = tempfile::tempdir().unwrap();
     session(dir.path(), &counting("k"), small_segments(), 5000);
     block_on(async {
         let raw = Raw::start(Mood::Keeps);
-        let options = ReplayOptions { window_bytes: 10_000, ..ReplayOptions::default() };
+        let options = ReplayOptions { window_bytes: 10_000, windows_per_lane: 1, ..ReplayOptions::default() };
         let replayed = replay_to(raw.uri(), &[dir.path()], &options).await;
         assert!(replayed.report.is_complete());
         assert_eq!(raw.seen.most_open.load(Ordering::SeqCst), 1, "a window was begun before the last was acknowledged");
