@@ -3,6 +3,7 @@
 mod damage;
 mod delivery;
 mod faults;
+mod lanes;
 mod pbfs;
 mod schema;
 

@@ -1,0 +1,92 @@
+//! Lanes, and the windows on their way.
+
+use std::num::NonZeroUsize;
+
+use sift_replay::catalog::{Catalog, discover};
+use sift_replay::replay::{Lanes, ReplayOptions, State, Work, replay};
+use sift_replay::sift::{Destination, DestinationOptions};
+
+use super::{counting, session, small_segments};
+use crate::support::destination::block_on;
+use crate::support::faulty::{Fate, Faulty};
+
+const LANES: NonZeroUsize = NonZeroUsize::new(3).unwrap();
+
+#[test]
+fn each_lane_is_a_connection_with_several_windows_on_its_way() {
+    let dir = tempfile::tempdir().unwrap();
+    session(dir.path(), &counting("k"), small_segments(), 2000);
+    let faulty = Faulty::start();
+    faulty.all_streams(Fate::Held);
+    let server = faulty.server();
+    let held = std::thread::spawn(move || {
+        // Nothing is acknowledged, and yet so many are on their way; then they go on.
+        server.wait(|seen| seen.open_streams == 6 && seen.streams == 6);
+        server.heal();
+        // Those that came to their end only now are held, too.
+        let release = || {
+            server.release();
+            false
+        };
+        server.wait_unless(|seen| seen.acknowledged() == 2000, release);
+    });
+    let options = ReplayOptions { window_bytes: 2000, windows_per_lane: 2, ..ReplayOptions::default() };
+    let report = block_on(async {
+        let destination = DestinationOptions { uri: Some(faulty.uri()), ..DestinationOptions::default() };
+        let lanes = Lanes::open(&Destination::resolve(&destination).unwrap(), LANES).await.unwrap();
+        let paths = [dir.path().to_owned()];
+        let work = Work::once(&paths, Catalog::build(discover(&paths).unwrap()));
+        replay(&lanes, &State::none(), work, &options, &()).await
+    });
+    held.join().unwrap();
+    assert!(report.is_complete(), "{report:?}");
+    let seen = faulty.seen();
+    assert_eq!((seen.acknowledged(), seen.duplicates()), (2000, 0));
+    assert_eq!((seen.connections, seen.most_open_streams), (3, 6), "{}", seen.figures());
+    assert!(seen.streams > 20, "{}", seen.figures());
+}
+
+#[test]
+fn sessions_share_the_lanes_evenly() {
+    let dir = tempfile::tempdir().unwrap();
+    for key in ["a", "b", "c"] {
+        session(dir.path(), &counting(key), small_segments(), 1000);
+    }
+    let faulty = Faulty::start();
+    let options = ReplayOptions { window_bytes: 2000, windows_per_lane: 1, ..ReplayOptions::default() };
+    let order = std::sync::Mutex::new(Vec::new());
+    let observer = Order(&order);
+    let report = block_on(async {
+        let destination = DestinationOptions { uri: Some(faulty.uri()), ..DestinationOptions::default() };
+        let lanes = Lanes::open(&Destination::resolve(&destination).unwrap(), LANES).await.unwrap();
+        let paths = [dir.path().to_owned()];
+        let work = Work::once(&paths, Catalog::build(discover(&paths).unwrap()));
+        replay(&lanes, &State::none(), work, &options, &observer).await
+    });
+    assert!(report.is_complete(), "{report:?}");
+    let order = order.into_inner().unwrap();
+    // Before any session is through, each of the others has had a fair part.
+    let windows = |session: &str| order.iter().filter(|done| *done == session).count();
+    let first_through = (1..=order.len())
+        .find(|&at| order[at - 1..].iter().filter(|done| **done == order[at - 1]).count() == 1)
+        .unwrap();
+    for line in &report.lines {
+        let so_far = order[..first_through].iter().filter(|done| **done == line.origin).count();
+        assert!(so_far * 3 >= windows(&line.origin), "{}: {so_far} of {}", line.origin, windows(&line.origin));
+    }
+}
+
+/// Whose windows are acknowledged, in order.
+struct Order<'a>(&'a std::sync::Mutex<Vec<String>>);
+
+impl sift_replay::replay::Observer for Order<'_> {
+    fn event(&self, event: &sift_replay::replay::ReplayEvent<'_>) {
+        if let sift_replay::replay::ReplayEvent::Acknowledged {
+            origin: sift_replay::replay::Origin::Session(session),
+            ..
+        } = event
+        {
+            self.0.lock().unwrap().push(session.to_string());
+        }
+    }
+}
