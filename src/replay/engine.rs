@@ -27,8 +27,8 @@ use super::watch::Watch;
 use crate::catalog::{Catalog, CatalogCache, Fingerprint};
 use crate::sift::{Connection, find_or_create_run_named};
 
-/// Windows in memory beyond those in flight: so many are being filled.
-const WINDOWS_AHEAD: usize = 2;
+/// Bytes of all windows in memory, on their way or being filled: with many lanes, windows are smaller.
+const WINDOWS_BYTES: usize = 32 << 20;
 
 /// Windows on their way at most, whatever is asked for.
 const MAX_FLIGHTS: usize = 1 << 10;
@@ -76,6 +76,10 @@ pub async fn replay_until(
     let began = Instant::now();
     observer.event(&ReplayEvent::Found(&work.catalog));
     let flights = lanes.count().saturating_mul(options.windows_per_lane.max(1)).min(MAX_FLIGHTS);
+    // Those that are being filled count, too: each job that runs must be able to fill one.
+    let windows = flights.max(active(lanes) + 1);
+    let window_bytes = options.window_bytes.min(WINDOWS_BYTES / windows);
+    let options = &ReplayOptions { window_bytes, ..options.clone() };
     let mut context = Context {
         lanes,
         state,
@@ -83,7 +87,7 @@ pub async fn replay_until(
         observer,
         patience: Patience::new(options),
         limiter: Limiter::new(options.rate),
-        slots: Slots::new(flights + WINDOWS_AHEAD.max(active(lanes))),
+        slots: Slots::new(windows),
         target: Target::new(&lanes.destination_name(), None, &options.rewrite),
         paths: work.paths.clone(),
         flights: Semaphore::new(flights),

@@ -82,9 +82,10 @@ pub enum Rate {
 /// How a replay behaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplayOptions {
-    /// Bytes after which a window is closed and acknowledged. Default: 4 MiB.
+    /// Bytes after which a window is closed and acknowledged, at most: with more than 8 windows on their way, they are
+    /// smaller, so that all of them take no more than 32 MiB. Default: 4 MiB.
     pub window_bytes: usize,
-    /// Windows in flight on each lane. Default: 2. Windows of all lanes, and two more, are in memory.
+    /// Windows on their way on each lane. Default: 2.
     pub windows_per_lane: usize,
     /// Time after a window's end in which its acknowledgement must come. Default: 30 s.
     pub acknowledgement_timeout: Duration,
