@@ -4,6 +4,8 @@ mod damage;
 mod delivery;
 mod faults;
 mod lanes;
+#[cfg(target_os = "linux")]
+mod memory;
 mod pbfs;
 mod schema;
 

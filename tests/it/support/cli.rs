@@ -104,6 +104,11 @@ impl Running {
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
     }
 
+    /// The process's number.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Does what Ctrl-C does.
     pub(crate) fn interrupt(&self) {
         let status = Command::new("kill").arg("-INT").arg(self.child.id().to_string()).status().unwrap();
