@@ -35,7 +35,7 @@ pub struct Retried {
     pub troubles: Vec<Trouble>,
 }
 
-/// Dead letters that wait for being delivered, by who refused them.
+/// How many dead letters wait for being delivered, by who refused them; 0 where only their files are left.
 ///
 /// # Errors
 /// [`DiscoverError`] if a directory is there and can't be looked into. What can't be understood is left out.
@@ -53,9 +53,8 @@ fn by_target<'a>(
 ) -> BTreeMap<Target, u64> {
     let mut targets = BTreeMap::new();
     for session in sessions {
-        let (pending, target) = (session.pending(checkpoints).len(), &session.refused_by);
-        if let Some(target) = target.as_ref().filter(|_| pending > 0) {
-            *targets.entry(target.clone()).or_default() += pending;
+        if let Some(target) = &session.refused_by {
+            *targets.entry(target.clone()).or_default() += session.pending(checkpoints).len();
         }
     }
     targets
@@ -123,6 +122,10 @@ pub async fn retry_dead_letters(
             let again = Again { interrupted, lanes, state, state_dirs, options, observer: &quiet };
             let replayed = again.replay(&sessions, &mut retried.report).await;
             replayed.unwrap_or_else(|stop| end(&mut retried.report, &stop));
+            let is_told = |id: Uuid| retried.report.lines.iter().any(|line| line.origin == id.to_string());
+            let untold = sessions.iter().filter(|session| !is_told(session.session.id));
+            let troubles = untold.flat_map(|session| session.files.iter().flat_map(|file| file.troubles.clone()));
+            retried.troubles.extend(troubles);
             retire_all(&sessions, state.checkpoints(), &quiet, &mut retried.report).await;
         }
     }
@@ -266,7 +269,7 @@ async fn retire_all(
 
 async fn retire_file(file: &LetterFile, delivered: &SeqSet) -> Result<Retired, RetireError> {
     let (path, expected, delivered) = (file.path.clone(), file.fingerprint, delivered.clone());
-    let unsealed = file.open && file.sound;
+    let unsealed = file.open && file.troubles.is_empty();
     blocking(move || {
         let root = path.parent().unwrap_or(Path::new("."));
         if unsealed {

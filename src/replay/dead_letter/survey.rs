@@ -17,8 +17,8 @@ pub(super) struct LetterFile {
     pub(super) fingerprint: Fingerprint,
     /// It was never sealed: whoever wrote it was cut off.
     pub(super) open: bool,
-    /// Nothing in it was in the way of reading it.
-    pub(super) sound: bool,
+    /// What was in the way of reading it.
+    pub(super) troubles: Vec<Trouble>,
     /// The dead letters in it, by their seqs in their own session.
     pub(super) letters: SeqSet,
 }
@@ -77,12 +77,14 @@ fn look_at(session: Session) -> Result<LetterSession, Trouble> {
         None if is_empty => Parts::default(),
         None => return Err(trouble("no mark tells who refused its dead letters".to_owned())),
     };
-    let target = refused_by.clone().unwrap_or_else(|| Target::from_text(""));
+    let endpoint = refused_by.as_ref().map(Target::endpoint).unwrap_or_default();
+    let target = Target::new(endpoint, parts.organization.as_deref(), &parts.rewrite);
     Ok(LetterSession { session, files, origins, refused_by, target, parts })
 }
 
 fn look_at_file(file: &SegmentFile, targets: &mut BTreeSet<Target>, origins: &mut Vec<RefusedRange>) -> LetterFile {
-    let (mut letters, mut sound) = (SeqSet::new(), true);
+    let (mut letters, mut troubles) = (SeqSet::new(), Vec::new());
+    let trouble = |what| Trouble { path: file.path.clone(), what };
     let read = read_segment(&file.path, &mut |part| {
         match part {
             Part::Letters(batch, explanation) => {
@@ -95,13 +97,12 @@ fn look_at_file(file: &SegmentFile, targets: &mut BTreeSet<Target>, origins: &mu
                     origins.extend(why.range(&seqs));
                 }
             }
-            // The engine tells of it.
-            Part::Trouble(_) => sound = false,
+            Part::Trouble(what) => troubles.push(trouble(what)),
         }
         ControlFlow::Continue(())
     });
-    sound &= read.is_ok();
-    LetterFile { path: file.path.clone(), fingerprint: file.fingerprint, open: file.open, sound, letters }
+    troubles.extend(read.err().map(|error| trouble(error.to_string())));
+    LetterFile { path: file.path.clone(), fingerprint: file.fingerprint, open: file.open, troubles, letters }
 }
 
 impl LetterSession {
