@@ -14,7 +14,7 @@ use super::super::{interrupted, runtime};
 use super::{DeadLettersArgs, tell};
 use crate::replay::{
     Checkpoints, Lanes, Observer, ReplayEvent, ReplayOptions, Report, Retried, State, StateDirs, Target,
-    dead_letter_targets, retry_dead_letters,
+    retry_dead_letters, waiting_dead_letters,
 };
 use crate::segment::{Disk, Storage};
 use crate::sift::Destination;
@@ -29,21 +29,21 @@ pub(super) fn run(args: &DeadLettersArgs, dirs: &StateDirs, output: &OutputArgs)
     let (own, all) = (dirs.own(), dirs.all());
     let looked = Checkpoints::look(&(Arc::new(Disk) as Arc<dyn Storage>), dirs);
     for dir in all.iter().filter(|dir| !own.contains(dir)) {
-        let targets = dead_letter_targets(std::slice::from_ref(dir), &looked).map_err(Failure::fatal)?;
+        let targets = waiting_dead_letters(std::slice::from_ref(dir), &looked).map_err(Failure::fatal)?.targets;
         tell_of_others_state(
             dir,
             targets.iter().filter(|(target, _)| is_own(target)).map(|(_, letters)| letters).sum(),
         );
     }
-    let waiting = dead_letter_targets(&own, &looked).map_err(Failure::fatal)?;
+    let waiting = waiting_dead_letters(&own, &looked).map_err(Failure::fatal)?;
     drop(looked);
     let observer = observer(output);
-    if !waiting.keys().any(is_own) {
+    if !waiting.targets.keys().any(is_own) {
         observer.event(&ReplayEvent::Summary(&Report::default()));
-        // Whatever can't be understood is told by a list.
         say(output, format!("no dead letters of {} wait for being sent", shown(destination.name())));
-        say_others(output, &waiting);
-        return Ok(Exit::Complete);
+        say_others(output, &waiting.targets);
+        tell(&waiting.troubles);
+        return Ok(if waiting.troubles.is_empty() { Exit::Complete } else { Exit::Incomplete });
     }
     let state = State::open(Arc::new(Disk), dirs.clone()).map_err(Failure::fatal)?;
     let window_bytes = args.window_bytes.and_then(|bytes| usize::try_from(bytes).ok());

@@ -35,16 +35,26 @@ pub struct Retried {
     pub troubles: Vec<Trouble>,
 }
 
-/// How many dead letters wait for being delivered, by who refused them; 0 where only their files are left.
+/// What there is to be retried.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WaitingLetters {
+    /// How many dead letters wait for being delivered, by who refused them; 0 where only their files are left.
+    pub targets: BTreeMap<Target, u64>,
+    /// Files that can't be read or understood, or not wholly.
+    pub troubles: Vec<Trouble>,
+}
+
+/// Looks for dead letters in some state directories.
 ///
 /// # Errors
-/// [`DiscoverError`] if a directory is there and can't be looked into. What can't be understood is left out.
-pub fn dead_letter_targets(
+/// [`DiscoverError`] if a directory is there and can't be looked into.
+pub fn waiting_dead_letters(
     state_dirs: &[PathBuf],
     checkpoints: &Checkpoints,
-) -> Result<BTreeMap<Target, u64>, DiscoverError> {
-    let survey = survey(state_dirs)?;
-    Ok(by_target(survey.sessions.iter(), checkpoints))
+) -> Result<WaitingLetters, DiscoverError> {
+    let Survey { sessions, mut troubles } = survey(state_dirs)?;
+    troubles.extend(sessions.iter().flat_map(LetterSession::troubles));
+    Ok(WaitingLetters { targets: by_target(sessions.iter(), checkpoints), troubles })
 }
 
 fn by_target<'a>(
@@ -124,7 +134,7 @@ pub async fn retry_dead_letters(
             replayed.unwrap_or_else(|stop| end(&mut retried.report, &stop));
             let is_told = |id: Uuid| retried.report.lines.iter().any(|line| line.origin == id.to_string());
             let untold = sessions.iter().filter(|session| !is_told(session.session.id));
-            let troubles = untold.flat_map(|session| session.files.iter().flat_map(|file| file.troubles.clone()));
+            let troubles = untold.flat_map(LetterSession::troubles);
             retried.troubles.extend(troubles);
             retire_all(&sessions, state.checkpoints(), &quiet, &mut retried.report).await;
         }

@@ -113,6 +113,11 @@ impl LetterSession {
         all.without(&self.delivered(checkpoints))
     }
 
+    /// What was in the way of reading them.
+    pub(super) fn troubles(&self) -> impl Iterator<Item = Trouble> {
+        self.files.iter().flat_map(|file| file.troubles.clone())
+    }
+
     /// Those that are, and perhaps others that aren't there any more.
     pub(super) fn delivered(&self, checkpoints: &Checkpoints) -> SeqSet {
         checkpoints.done(&self.target, self.session.id).acknowledged
