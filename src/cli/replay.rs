@@ -77,7 +77,7 @@ async fn connect_and_replay(
 }
 
 /// Returns when somebody wants the program to end. Whoever wants it once more doesn't want to wait.
-async fn interrupted_once() {
+pub(super) async fn interrupted_once() {
     interrupted().await;
     note("interrupted: waiting for what is on its way to be acknowledged, 10 s at most; once more to stop at once");
     tokio::spawn(async {
@@ -86,7 +86,7 @@ async fn interrupted_once() {
     });
 }
 
-fn exit_of(report: &Report) -> Exit {
+pub(super) fn exit_of(report: &Report) -> Exit {
     if report.interrupted {
         Exit::Interrupted
     } else if report.failed_here {
@@ -100,7 +100,7 @@ fn exit_of(report: &Report) -> Exit {
     }
 }
 
-fn destination(args: &DestinationArgs) -> Result<Destination, Failure> {
+pub(super) fn destination(args: &DestinationArgs) -> Result<Destination, Failure> {
     let api_key = match std::env::var("SIFT_API_KEY") {
         Ok(key) => Some(ApiKey::new(&key, "SIFT_API_KEY").map_err(connect_failure)?),
         Err(std::env::VarError::NotPresent) => None,
@@ -122,7 +122,7 @@ fn destination(args: &DestinationArgs) -> Result<Destination, Failure> {
     Destination::resolve(&options).map_err(connect_failure)
 }
 
-fn connect_failure(error: ConnectError) -> Failure {
+pub(super) fn connect_failure(error: ConnectError) -> Failure {
     let exit = match error.kind() {
         ConnectErrorKind::Usage => Exit::Usage,
         ConnectErrorKind::Unreachable | ConnectErrorKind::CredentialsRefused => Exit::Destination,

@@ -49,6 +49,9 @@ pub struct PbfsFacts {
     /// How far which of them is done.
     #[prost(message, repeated, tag = "2")]
     pub marks: Vec<PbfsFactsMark>,
+    /// Messages, by number, that were refused and acknowledged later, from their dead letters.
+    #[prost(message, repeated, tag = "3")]
+    pub delivered: Vec<SeqRange>,
 }
 
 /// The beginning of a PBFS file is done.

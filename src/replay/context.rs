@@ -23,9 +23,9 @@ use crate::sift::Registration;
 /// What a replay remembers beyond its end: checkpoints, and dead letters.
 #[derive(Debug)]
 pub struct State {
-    pub(super) checkpoints: Checkpoints,
-    /// `None`: nowhere, so that what is refused is only reported.
+    /// `None`: nowhere, so that what is refused is only reported. It goes first, while the locks hold.
     pub(super) dead_letters: Option<Arc<Mutex<DeadLetters>>>,
+    pub(super) checkpoints: Checkpoints,
 }
 
 impl State {

@@ -62,7 +62,11 @@ fn known(job: &Job, endpoint: Option<&str>, checkpoints: &Checkpoints) -> (Done,
             let Ok(Some(id)) = pbfs_id(&file.path) else { return Default::default() };
             let targets = checkpoints.list().into_iter().map(|known| known.target);
             let targets = targets.filter(|target| target.endpoint() == endpoint);
-            let mut marks: Vec<_> = targets.flat_map(|target| checkpoints.pbfs_marks(&target, id)).collect();
+            let marks = |target| {
+                let delivered = checkpoints.pbfs_delivered(&target, id);
+                checkpoints.pbfs_marks(&target, id).into_iter().map(move |mark| mark.without(&delivered))
+            };
+            let mut marks: Vec<_> = targets.flat_map(marks).collect();
             marks.sort_by_key(|mark| mark.end);
             (Done::default(), marks)
         }

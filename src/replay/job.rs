@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use prost::Message;
 use tokio::sync::mpsc;
 
 use super::checkpoint::{Checkpoint, Done, PbfsMark, StateError};
@@ -25,7 +26,8 @@ use super::retry::Stop;
 use super::target::{Subject, Target};
 use super::watermark::Watermark;
 use super::window::Window;
-use crate::format::{Mark, Suffix};
+use crate::catalog::Requests;
+use crate::format::{AddedFlows, FlowConfig, IngestionConfig, Mark, Suffix};
 use crate::segment::SegmentError;
 
 /// Items that wait between the reading thread and the job.
@@ -51,6 +53,8 @@ pub(super) struct JobState {
     /// Whether it was ever begun.
     pub(super) has_run: bool,
     delivery: Option<Arc<Delivery>>,
+    /// Flows that SCHEMA frames have added: dead letters need them, too.
+    added_flows: Arc<Mutex<Vec<FlowConfig>>>,
 }
 
 impl JobState {
@@ -77,6 +81,7 @@ impl JobState {
             saved_end: 0,
             has_run: false,
             delivery: None,
+            added_flows: Arc::default(),
         }
     }
 
@@ -133,7 +138,7 @@ pub(super) async fn run(context: &Context<'_>, mut state: JobState) -> JobState 
         Job::Session(_) => context.target.clone(),
     };
     let (done, marks) = delivered_before(context, &target, subject);
-    let hopeful = !done.acknowledged.is_empty() || !marks.is_empty();
+    let hopeful = !done.acknowledged.is_empty() || !marks.is_empty() || context.options.despite_refusals;
     let watermark = Watermark::new(&marks);
     let reading = Reading {
         job: job.clone(),
@@ -149,7 +154,8 @@ pub(super) async fn run(context: &Context<'_>, mut state: JobState) -> JobState 
         _ => Arc::new(Delivery::new(outgoing, fresh, hopeful)),
     };
     state.delivery = Some(delivery.clone());
-    let flight = Flight { context, job: &job, delivery: &delivery, subject, target: &target };
+    let added_flows = state.added_flows.clone();
+    let flight = Flight { context, job: &job, delivery: &delivery, subject, target: &target, added_flows };
     let memory = std::mem::take(&mut state.memory);
     let mut run = JobRun { flight: &flight, state: &mut state, windows: 0, watermark, ended: false };
     if let Some(stop) = stop {
@@ -179,7 +185,10 @@ fn delivered_before(context: &Context<'_>, target: &Target, subject: Option<Subj
     let checkpoints = &context.state.checkpoints;
     match subject {
         Some(Subject::Session(session)) => (checkpoints.done(target, session), Vec::new()),
-        Some(Subject::Pbfs(id)) => (Done::default(), checkpoints.pbfs_marks(target, id)),
+        Some(Subject::Pbfs(id)) => {
+            let delivered = checkpoints.pbfs_delivered(target, id);
+            (Done { acknowledged: delivered, ..Done::default() }, checkpoints.pbfs_marks(target, id))
+        }
         None => Default::default(),
     }
 }
@@ -216,6 +225,7 @@ struct Flight<'a> {
     delivery: &'a Delivery,
     subject: Option<Subject>,
     target: &'a Target,
+    added_flows: Arc<Mutex<Vec<FlowConfig>>>,
 }
 
 impl Flight<'_> {
@@ -255,7 +265,7 @@ impl Flight<'_> {
         let letter = DeadLetter {
             target: self.target.clone(),
             subject,
-            requests: self.job.requests().cloned(),
+            requests: self.job.requests().map(|requests| self.with_added_flows(requests)),
             reason: reason.to_owned(),
             records: refused.iter().map(record).collect(),
         };
@@ -264,6 +274,29 @@ impl Flight<'_> {
             Job::Pbfs(file) => Some(&*file.path),
         };
         self.context.keep(letter, origin).await
+    }
+
+    /// The requests as they are by now: those of an open segment's HEADER lack the flows that were added since.
+    fn with_added_flows(&self, requests: &Requests) -> Requests {
+        let (mut requests, mut flows) = (requests.clone(), self.added_flows().clone());
+        // What can't be read, or is empty because records carry their own ids ([F-19]), stays as it is.
+        let config = Some(&requests.ingestion_config[..]).filter(|config| !config.is_empty());
+        if let Some(config) = config.and_then(|config| IngestionConfig::decode(config).ok()) {
+            flows.retain(|flow| !config.flows.contains(flow));
+            // In protobuf, concatenation merges.
+            requests.ingestion_config.extend(AddedFlows { flows }.encode_to_vec());
+        }
+        requests
+    }
+
+    fn add_flows(&self, added: &AddedFlows) {
+        let mut flows = self.added_flows();
+        let new: Vec<_> = added.flows.iter().filter(|flow| !flows.contains(flow)).cloned().collect();
+        flows.extend(new);
+    }
+
+    fn added_flows(&self) -> MutexGuard<'_, Vec<FlowConfig>> {
+        self.added_flows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn save(&self, delivered: Vec<Delivered>, checkpoints: Vec<Checkpoint>) -> Step {
@@ -330,6 +363,7 @@ impl<'a> JobRun<'a> {
                         }
                     }
                     Some(Item::Flows(added)) => {
+                        flight.add_flows(&added);
                         let registered = self.state.registered.as_ref().filter(|_| self.delivers());
                         let Some(config) = registered.map(Registered::config_id) else { continue };
                         let mut adding = std::pin::pin!(add_flows(context, flight.job.origin(), config, added));

@@ -36,9 +36,10 @@ pub use checkpoint::{
 pub use context::State;
 pub use dead_letter::{
     DEAD_LETTERS_DIR, DeadLetter, DeadLetterGroup, DeadLetterList, DeadLetterSession, DeadLetters, Refusal,
-    RefusedRange, RefusedRecord, Trouble, catalog as dead_letter_catalog, list as list_dead_letters,
-    list_where as list_dead_letters_where, origins as dead_letter_origins, read as read_dead_letters,
-    sessions_for as dead_letters_for,
+    RefusedRange, RefusedRecord, Retried, Trouble, WaitingLetters, catalog as dead_letter_catalog,
+    list as list_dead_letters, list_where as list_dead_letters_where, origins as dead_letter_origins,
+    read as read_dead_letters, retry_dead_letters, sessions_for as dead_letters_for,
+    undelivered as undelivered_dead_letters, waiting_dead_letters,
 };
 pub use dry::dry_run;
 pub use engine::{Work, replay, replay_until};

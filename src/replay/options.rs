@@ -91,6 +91,9 @@ pub struct ReplayOptions {
     pub acknowledgement_timeout: Duration,
     /// What to do with records that the destination refuses. Default: dead-letter them.
     pub on_reject: OnReject,
+    /// Whether a session is gone on with however many of its records are refused. Default: no; when each of the first
+    /// thousand is refused, it is hardly the records.
+    pub despite_refusals: bool,
     /// Time without any progress after which the replay is given up; `None`: never. Default: 15 min.
     pub give_up_after: Option<Duration>,
     /// The first pause before something that failed is tried again is random, below this. Default: 200 ms. Each further
@@ -117,6 +120,7 @@ impl Default for ReplayOptions {
             windows_per_lane: 2,
             acknowledgement_timeout: Duration::from_secs(30),
             on_reject: OnReject::default(),
+            despite_refusals: false,
             give_up_after: Some(Duration::from_secs(15 * 60)),
             first_pause: Duration::from_millis(200),
             longest_pause: Duration::from_secs(30),

@@ -46,6 +46,28 @@ impl Target {
         Self(text.to_owned())
     }
 
+    /// What the text says, if it is one that [`new`](Self::new) makes, perhaps of what was selected of a file.
+    pub(super) fn parts(&self) -> Option<Parts> {
+        let endpoint = self.endpoint();
+        let (mut parts, mut of, mut rest) = (Parts::default(), None, self.0.get(endpoint.len()..)?);
+        while !rest.is_empty() {
+            let (name, quoted) = rest.strip_prefix(' ')?.split_once('=')?;
+            let (value, behind) = unquote(quoted)?;
+            match name {
+                "organization" => parts.organization = Some(value),
+                "asset" => parts.rewrite.asset = Some(value),
+                "run" => parts.rewrite.run = Some(value),
+                "shift" => parts.rewrite.shift_ns = value.strip_suffix(" ns")?.parse().ok()?,
+                "part" => of = Some(value),
+                _ => return None,
+            }
+            rest = behind;
+        }
+        let of = of.map(|part| format!(" part={part:?}")).unwrap_or_default();
+        let again = Self::new(endpoint, parts.organization.as_deref(), &parts.rewrite);
+        (again.0 + &of == self.0).then_some(parts)
+    }
+
     /// As text: the endpoint, a space, and what else distinguishes it.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -55,6 +77,38 @@ impl Target {
     pub fn endpoint(&self) -> &str {
         self.0.split(' ').next().unwrap_or_default()
     }
+}
+
+/// What a target's text says, besides the endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Parts {
+    pub(super) organization: Option<String>,
+    pub(super) rewrite: Rewrite,
+}
+
+/// Undoes what `{:?}` does to a text at the beginning of `quoted`; returns what is behind it, too.
+fn unquote(quoted: &str) -> Option<(String, &str)> {
+    let inner = quoted.strip_prefix('"')?;
+    let (mut value, mut chars) = (String::new(), inner.char_indices());
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '"' => return Some((value, inner.get(at + 1..)?)),
+            '\\' => value.push(match chars.next()?.1 {
+                'n' => '\n',
+                'r' => '\r',
+                't' => '\t',
+                '0' => '\0',
+                'u' => {
+                    let (hex, _) = inner.get(at..)?.strip_prefix("\\u{")?.split_once('}')?;
+                    chars.find(|(_, c)| *c == '}')?;
+                    char::from_u32(u32::from_str_radix(hex, 16).ok()?)?
+                }
+                c => c,
+            }),
+            c => value.push(c),
+        }
+    }
+    None
 }
 
 impl fmt::Display for Target {
@@ -122,5 +176,53 @@ mod tests {
         targets.push(Target::new("https://example.com:443", None, &Rewrite::default()));
         let distinct: std::collections::HashSet<_> = targets.iter().collect();
         assert_eq!(distinct.len(), 7);
+    }
+
+    #[test]
+    fn what_a_target_says_is_had_back_from_its_text() {
+        let names =
+            [None, Some("a"), Some(""), Some("a\" run=\"b"), Some("\\\n\r\t\0'\u{7f}\u{202e} \u{e9}\u{301} {}=")];
+        for organization in names {
+            for (asset, run) in names.iter().flat_map(|asset| names.map(|run| (*asset, run))) {
+                for shift_ns in [0, -1, i64::MAX, i64::MIN] {
+                    let (asset, run) = (asset.map(str::to_owned), run.map(str::to_owned));
+                    let rewrite = Rewrite { asset, run, shift_ns };
+                    let target = Target::new("http://[::1]:80", organization, &rewrite);
+                    let organization = organization.map(str::to_owned);
+                    let parts = Some(Parts { organization, rewrite });
+                    assert_eq!(target.parts(), parts, "{target}");
+                    let flows = vec!["f\"".to_owned()];
+                    let part = target.of(&Selection { from_ns: Some(-5), flows, ..Selection::default() });
+                    assert_ne!(part, target);
+                    assert_eq!(part.parts(), parts, "{part}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_sense_is_made_of_a_text_that_nobody_writes() {
+        for text in [
+            "e asset",
+            "e asset=",
+            "e asset=\"",
+            "e asset=\"a",
+            "e asset=\"a\\",
+            "e asset=\"a\" ",
+            "e  asset=\"a\"",
+            "e asset=\"a\"x",
+            "e more=\"a\"",
+            "e shift=\"0 ns\"",
+            "e shift=\"1\"",
+            "e run=\"a\" asset=\"b\"",
+            "e asset=\"\\u{110000}\"",
+            "e asset=\"\\u{",
+            "e asset=\"\\q\"",
+            "e asset=\"a\" asset=\"a\"",
+            "e ",
+        ] {
+            assert_eq!(Target::from_text(text).parts(), None, "{text}");
+        }
+        assert_eq!(Target::from_text("e").parts(), Some(Parts::default()));
     }
 }

@@ -3,6 +3,7 @@
 
 mod faults;
 mod program;
+mod retry;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-pub(super) use replay::ReplayArgs;
+pub(super) use replay::{MAX_WINDOW_BYTES, ReplayArgs};
 
 use super::checkpoints::CheckpointsArgs;
 use super::dead_letters::DeadLettersArgs;
@@ -47,7 +47,7 @@ A directory whose name is that of a command is given as ./ls, for example.";
 pub(super) enum Command {
     /// List what directories hold: sessions, backups, and files that are neither
     Ls(LsArgs),
-    /// List the records that a destination refused, with the reason
+    /// List the records that a destination refused, with the reason; or send them once more
     DeadLetters(DeadLettersArgs),
     /// Show or forget what destinations have acknowledged
     Checkpoints(CheckpointsArgs),

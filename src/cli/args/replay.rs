@@ -76,7 +76,7 @@ pub(in crate::cli) struct DeliveryArgs {
 }
 
 /// Windows are kept in memory.
-const MAX_WINDOW_BYTES: u64 = 64 << 20;
+pub(in crate::cli) const MAX_WINDOW_BYTES: u64 = 64 << 20;
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Selection (only what meets all of these is sent)")]

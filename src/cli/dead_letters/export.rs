@@ -12,7 +12,7 @@ use sift_rs::ingest::v1::ingest_with_config_data_channel_value::Type;
 use super::super::args::OutputArgs;
 use super::super::exit::Failure;
 use super::super::text::out;
-use super::{origin_json, origin_path};
+use super::{Waits, origin_json, origin_path};
 use crate::catalog::Session;
 use crate::format::{ChannelConfig, Fields, FlowConfig, IngestionConfig};
 use crate::record::DataType;
@@ -23,7 +23,7 @@ use crate::replay::{DeadLetter, Trouble, dead_letter_catalog, read_dead_letters}
 const MAX_FIELDS: usize = 1 << 16;
 
 /// Prints every dead letter; returns what couldn't be read.
-pub(super) fn run(dirs: &[PathBuf], output: &OutputArgs) -> Result<Vec<Trouble>, Failure> {
+pub(super) fn run(dirs: &[PathBuf], waits: Waits<'_>, output: &OutputArgs) -> Result<Vec<Trouble>, Failure> {
     let found = dead_letter_catalog(dirs).map_err(Failure::fatal)?;
     let unreadable = found.unreadable.into_iter();
     let mut troubles: Vec<_> = unreadable.map(|file| Trouble { path: file.path, what: file.reason }).collect();
@@ -31,8 +31,10 @@ pub(super) fn run(dirs: &[PathBuf], output: &OutputArgs) -> Result<Vec<Trouble>,
     for session in &found.sessions {
         let flows = flows_of(session);
         troubles.extend(read_dead_letters(session, &mut |letter| {
-            records += 1;
-            out(letter_json(session, &flows, &letter));
+            if waits(session.id, &letter) {
+                records += 1;
+                out(letter_json(session, &flows, &letter));
+            }
             ControlFlow::Continue(())
         }));
     }

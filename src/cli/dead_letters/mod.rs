@@ -1,23 +1,26 @@
-//! `sift-replay dead-letters PATH…`: what a destination refused for good, and why.
+//! `sift-replay dead-letters PATH…`: what a destination refused for good, and why; and its way back.
 
 mod export;
+mod retry;
 
 use std::collections::HashSet;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 use serde_json::{Value, json};
-use walkdir::WalkDir;
 
-use super::args::OutputArgs;
+use super::args::{DestinationArgs, MAX_WINDOW_BYTES, OutputArgs};
 use super::exit::{Exit, Failure};
 use super::text::{Table, count, note, number, out, shown, shown_path, time};
-use crate::catalog::{STATE_DIR, check_paths};
+use crate::catalog::check_paths;
 use crate::format::TimeRange;
 use crate::replay::{
-    DEAD_LETTERS_DIR, DeadLetterGroup, DeadLetterSession, Refusal, Subject, Trouble, list_dead_letters,
+    Checkpoints, DeadLetter, DeadLetterGroup, DeadLetterSession, Refusal, StateDirs, Subject, Trouble,
+    list_dead_letters_where, undelivered_dead_letters,
 };
+use crate::segment::{Disk, Storage};
 
 /// Characters of a reason or a path that a table shows.
 const MAX_CELL_CHARS: usize = 80;
@@ -40,52 +43,44 @@ pub(super) struct DeadLettersArgs {
     /// What that doesn't show wholly has its bytes, in hex, as "request"
     #[arg(long)]
     export: bool,
+
+    /// Send those that this destination has refused once more, as what they were sent then. What is accepted counts as
+    /// acknowledged from then on, and its files are deleted; what is refused again stays
+    #[arg(long, conflicts_with = "export")]
+    retry: bool,
+
+    /// Bytes after which a window is closed and acknowledged
+    #[arg(long, value_name = "N", hide = true, requires = "retry", value_parser = clap::value_parser!(u64).range(1..=MAX_WINDOW_BYTES))]
+    window_bytes: Option<u64>,
+
+    #[command(flatten)]
+    destination: DestinationArgs,
 }
 
 pub(super) fn run(args: &DeadLettersArgs, output: &OutputArgs) -> Result<Exit, Failure> {
     check_paths(&args.paths).map_err(Failure::fatal)?;
-    let users_dir = dirs::state_dir().or_else(dirs::data_local_dir).map(|dir| dir.join("sift-replay"));
-    let dirs = state_dirs(&args.paths, args.state_dir.as_deref(), users_dir.as_deref());
-    let troubles = if args.export { export::run(&dirs, output)? } else { print_list(&dirs, output)? };
-    for Trouble { path, what } in &troubles {
-        note(format!("can't be read: {}: {}", shown_path(path), shown(what)));
+    let dirs = StateDirs::resolve(&args.paths, args.state_dir.as_deref());
+    if args.retry {
+        return retry::run(args, &dirs, output);
     }
+    let checkpoints = Checkpoints::look(&(Arc::new(Disk) as Arc<dyn Storage>), &dirs);
+    let (waits, dirs) = (undelivered_dead_letters(&checkpoints), dirs.all());
+    let troubles = if args.export { export::run(&dirs, &waits, output)? } else { print_list(&dirs, &waits, output)? };
+    tell(&troubles);
     Ok(if troubles.is_empty() { Exit::Complete } else { Exit::Incomplete })
 }
 
-/// The state directories in which the dead letters of `paths` may be: `state_dir` alone if it is given; else every
-/// `.sift-replay` at, below and above them, and all in the user's own directory.
-fn state_dirs(paths: &[PathBuf], state_dir: Option<&Path>, users_dir: Option<&Path>) -> Vec<PathBuf> {
-    if let Some(dir) = state_dir {
-        return vec![dir.to_owned()];
+/// Whether a dead letter, of this session, is still to be delivered.
+type Waits<'a> = &'a dyn Fn(uuid::Uuid, &DeadLetter<'_>) -> bool;
+
+fn tell(troubles: &[Trouble]) {
+    for Trouble { path, what } in troubles {
+        note(format!("can't be read: {}: {}", shown_path(path), shown(what)));
     }
-    let mut found = Vec::new();
-    for path in paths {
-        let path = path.canonicalize().unwrap_or_else(|_| path.clone());
-        for above in path.ancestors() {
-            found.push(above.join(STATE_DIR));
-            // The path itself may be within one.
-            if above.file_name().is_some_and(|name| name == STATE_DIR) {
-                found.push(above.to_owned());
-            }
-        }
-        found.extend(dirs_below(&path).filter(|dir| dir.file_name().is_some_and(|name| name == STATE_DIR)));
-    }
-    found.extend(users_dir.into_iter().flat_map(dirs_below));
-    found.retain(|dir| dir.join(DEAD_LETTERS_DIR).is_dir());
-    let mut seen = HashSet::new();
-    found.retain(|dir| seen.insert(dir.canonicalize().unwrap_or_else(|_| dir.clone())));
-    found
 }
 
-/// Directories at and below `dir`, in the order of their names; what can't be read is passed over.
-fn dirs_below(dir: &Path) -> impl Iterator<Item = PathBuf> + use<> {
-    let entries = WalkDir::new(dir).sort_by_file_name().into_iter().filter_map(Result::ok);
-    entries.filter(|entry| entry.file_type().is_dir()).map(walkdir::DirEntry::into_path)
-}
-
-fn print_list(dirs: &[PathBuf], output: &OutputArgs) -> Result<Vec<Trouble>, Failure> {
-    let list = list_dead_letters(dirs).map_err(Failure::fatal)?;
+fn print_list(dirs: &[PathBuf], waits: Waits<'_>, output: &OutputArgs) -> Result<Vec<Trouble>, Failure> {
+    let list = list_dead_letters_where(dirs, waits).map_err(Failure::fatal)?;
     let groups = || list.sessions.iter().flat_map(|session| session.groups.iter().map(move |group| (session, group)));
     let records: u64 = groups().map(|(_, group)| group.records).sum();
     let sessions = list.sessions.iter().filter(|session| !session.groups.is_empty()).count();
@@ -206,32 +201,6 @@ fn origin_path(refusal: Option<&Refusal>) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn state_directories_are_found_at_below_and_above_the_paths_and_in_the_users_own() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = dir.path().canonicalize().unwrap();
-        let with = |name: &str| {
-            let state = root.join(name);
-            std::fs::create_dir_all(state.join(DEAD_LETTERS_DIR)).unwrap();
-            state
-        };
-        let above = with("drive/.sift-replay");
-        let below = with("drive/day 1/rig/.sift-replay");
-        let beside = with("drive/day 2/.sift-replay");
-        let (users, shared) = (with("home/sift-replay/a1b2"), with("home/sift-replay"));
-        std::fs::create_dir_all(root.join("drive/day 1/empty/.sift-replay")).unwrap();
-        let home = root.join("home/sift-replay");
-        let find = |path: &str| state_dirs(&[root.join(path)], None, Some(&home));
-        assert_eq!(find("drive/day 1"), [&above, &below, &shared, &users].map(Clone::clone));
-        assert_eq!(find("drive"), [&above, &below, &beside, &shared, &users].map(Clone::clone));
-        // A path in one, and the same one by two ways.
-        assert_eq!(find("drive/day 2/.sift-replay/dead-letters").first(), Some(&beside));
-        assert_eq!(state_dirs(&[beside.clone(), beside.join(".")], None, None), [beside, above]);
-        assert!(state_dirs(&[root.join("home")], None, Some(&root.join("nowhere"))).is_empty());
-        let given = root.join("elsewhere");
-        assert_eq!(state_dirs(&[home.clone(), root], Some(&given), Some(&home)), [given]);
-    }
 
     #[test]
     fn cells_are_short_and_command_no_terminal() {

@@ -77,7 +77,15 @@ impl StateDirs {
         self.all_with(self.around())
     }
 
-    /// The same, with others that were looked for already.
+    /// Those of them that nobody else can be at work in while [`State::open`](crate::replay::State::open) has locked
+    /// them: those around the paths aren't among them, for they are shared with others.
+    pub fn own(&self) -> Vec<PathBuf> {
+        let Around { below, .. } = self.around();
+        let own = Self { asked: self.asked.clone(), shared: None };
+        own.all_with(Around { below, above: Vec::new() })
+    }
+
+    /// [`all`](Self::all), with others that were looked for already.
     pub(super) fn all_with(&self, around: Around) -> Vec<PathBuf> {
         let kept = self.asked.iter().flat_map(|asked| asked.candidates.clone());
         let mut all: Vec<_> = kept.chain(around.below).chain(around.above).chain(self.shared.clone()).collect();

@@ -30,6 +30,31 @@ pub struct PbfsMark {
     pub dead_lettered: u64,
 }
 
+impl PbfsMark {
+    /// The same, of whose dead letters these messages were acknowledged since.
+    pub fn without(&self, delivered: &SeqSet) -> Self {
+        let still = |left: u64, range: Range<u64>| left.saturating_sub(range.end - range.start);
+        let before = present_in(delivered, 0..self.messages).into_iter();
+        Self { dead_lettered: before.fold(self.dead_lettered, still), ..*self }
+    }
+}
+
+/// The parts of `range` that are in the set.
+pub(in crate::replay) fn present_in(set: &SeqSet, range: Range<u64>) -> Vec<Range<u64>> {
+    let mut present = Vec::new();
+    let mut at = range.start;
+    for missing in set.missing_in(range.clone()) {
+        if at < missing.start {
+            present.push(at..missing.start);
+        }
+        at = missing.end;
+    }
+    if at < range.end {
+        present.push(at..range.end);
+    }
+    present
+}
+
 /// A fact that must not be forgotten.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Checkpoint {
@@ -48,6 +73,13 @@ pub enum Checkpoint {
         id: PbfsId,
         /// How far.
         mark: PbfsMark,
+    },
+    /// Messages of a PBFS file that were dead letters are acknowledged after all.
+    PbfsDelivered {
+        /// The file, or all that begin alike.
+        id: PbfsId,
+        /// The messages' numbers.
+        messages: Range<u64>,
     },
 }
 
@@ -85,7 +117,7 @@ pub struct KnownTarget {
     pub target: Target,
     /// Its sessions.
     pub sessions: Vec<(Uuid, Done)>,
-    /// Its PBFS files, with marks ascending by their ends.
+    /// Its PBFS files, with marks ascending by their ends; dead letters that were acknowledged since aren't counted.
     pub pbfs: Vec<(PbfsId, Vec<PbfsMark>)>,
 }
 
@@ -105,6 +137,20 @@ type Marks = BTreeMap<(u64, [u8; 32]), (u64, u64)>;
 struct TargetDone {
     sessions: BTreeMap<Uuid, Done>,
     pbfs: BTreeMap<PbfsId, Marks>,
+    delivered: BTreeMap<PbfsId, SeqSet>,
+}
+
+impl TargetDone {
+    /// Marks without the dead letters that were acknowledged since.
+    fn marks_now(&self, id: PbfsId, known: &Marks) -> Vec<PbfsMark> {
+        let none = SeqSet::new();
+        let delivered = self.delivered.get(&id).unwrap_or(&none);
+        marks(known).iter().map(|mark| mark.without(delivered)).collect()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.sessions.is_empty() && self.pbfs.is_empty() && self.delivered.is_empty()
+    }
 }
 
 /// A set of facts. Ranges that touch are one.
@@ -132,6 +178,9 @@ impl Facts {
                 let counts = marks.entry((mark.end, mark.hash)).or_default();
                 *counts = (counts.0.max(mark.messages), counts.1.max(mark.dead_lettered));
             }
+            Checkpoint::PbfsDelivered { id, messages } => {
+                known.delivered.entry(*id).or_default().insert(messages.clone());
+            }
         }
     }
 
@@ -157,7 +206,7 @@ impl Facts {
                 None => *known = TargetDone::default(),
             }
         }
-        self.targets.retain(|_, known| !known.sessions.is_empty() || !known.pbfs.is_empty());
+        self.targets.retain(|_, known| !known.is_empty());
         *self != before
     }
 
@@ -180,11 +229,15 @@ impl Facts {
         self.targets.get(target).and_then(|known| known.pbfs.get(&id)).map(marks).unwrap_or_default()
     }
 
+    pub(super) fn pbfs_delivered(&self, target: &Target, id: PbfsId) -> SeqSet {
+        self.targets.get(target).and_then(|known| known.delivered.get(&id)).cloned().unwrap_or_default()
+    }
+
     pub(super) fn list(&self) -> Vec<KnownTarget> {
         let known = self.targets.iter().map(|(target, known)| KnownTarget {
             target: target.clone(),
             sessions: known.sessions.iter().map(|(session, done)| (*session, done.clone())).collect(),
-            pbfs: known.pbfs.iter().map(|(id, known)| (*id, marks(known))).collect(),
+            pbfs: known.pbfs.iter().map(|(id, marks)| (*id, known.marks_now(*id, marks))).collect(),
         });
         known.collect()
     }
@@ -201,7 +254,10 @@ impl Facts {
                 .pbfs
                 .iter()
                 .flat_map(|(&id, known)| marks(known).into_iter().map(move |mark| Checkpoint::Pbfs { id, mark }));
-            sessions.chain(pbfs).map(move |checkpoint| (target, checkpoint))
+            let delivered = known.delivered.iter().flat_map(|(&id, delivered)| {
+                delivered.ranges().map(move |messages| Checkpoint::PbfsDelivered { id, messages })
+            });
+            sessions.chain(pbfs).chain(delivered).map(move |checkpoint| (target, checkpoint))
         })
     }
 }

@@ -97,20 +97,25 @@ fn put(message: &mut CheckpointMessage, target: &Target, checkpoint: Checkpoint)
             bytes + 24
         }
         Checkpoint::Pbfs { id, mark } => {
-            let facts = last_or(
-                &mut known.pbfs,
-                |facts| facts.id == id.0,
-                || {
-                    bytes += 48;
-                    PbfsFacts { id: id.0.to_vec(), ..PbfsFacts::default() }
-                },
-            );
-            let Some(facts) = facts else { return bytes };
+            let Some(facts) = last_pbfs(known, id, &mut bytes) else { return bytes };
             let PbfsMark { end, hash, messages, dead_lettered } = mark;
             facts.marks.push(PbfsFactsMark { end, hash: hash.to_vec(), messages, dead_lettered });
             bytes + 72
         }
+        Checkpoint::PbfsDelivered { id, messages } => {
+            let Some(facts) = last_pbfs(known, id, &mut bytes) else { return bytes };
+            facts.delivered.push(SeqRange { first: messages.start, end: messages.end });
+            bytes + 24
+        }
     }
+}
+
+fn last_pbfs<'a>(known: &'a mut TargetFacts, id: PbfsId, bytes: &mut usize) -> Option<&'a mut PbfsFacts> {
+    let new = || {
+        *bytes += 48;
+        PbfsFacts { id: id.0.to_vec(), ..PbfsFacts::default() }
+    };
+    last_or(&mut known.pbfs, |facts| facts.id == id.0, new)
 }
 
 /// The last of `items`, after a new one was appended if the last isn't the one that is meant. There always is one.
@@ -145,6 +150,13 @@ fn facts_of(payload: &[u8], facts: &mut Facts) -> Option<CheckpointMessage> {
             for &PbfsFactsMark { end, ref hash, messages, dead_lettered } in &facts.marks {
                 let mark = PbfsMark { end, hash: hash.as_slice().try_into().ok()?, messages, dead_lettered };
                 all.push((target.clone(), Checkpoint::Pbfs { id, mark }));
+            }
+            for range in &facts.delivered {
+                let messages = range.first..range.end;
+                if messages.is_empty() {
+                    return None;
+                }
+                all.push((target.clone(), Checkpoint::PbfsDelivered { id, messages }));
             }
         }
     }

@@ -17,5 +17,6 @@ mod writer;
 
 pub use dirs::StateDirs;
 pub use error::StateError;
+pub(super) use facts::present_in;
 pub use facts::{Checkpoint, Done, Forget, KnownTarget, Outcome, PbfsMark};
 pub use store::{Checkpoints, Forgotten};

@@ -15,6 +15,7 @@ use super::facts::{Checkpoint, Done, Facts, Forget, KnownTarget, PbfsMark};
 use super::journal::check_target;
 use super::lock::Locks;
 use super::writer::{Order, Place, Save, Writer, locked, warn_of_shared};
+use crate::catalog::SeqSet;
 use crate::replay::target::{PbfsId, Target};
 use crate::segment::{LockKind, Storage};
 
@@ -135,9 +136,15 @@ impl Checkpoints {
         locked(&self.facts).known(endpoint, session)
     }
 
-    /// How far files that begin as `id` says are done, ascending by the end.
+    /// How far files that begin as `id` says are done, ascending by the end. Of the dead letters that are counted, some
+    /// may be [`delivered`](Self::pbfs_delivered) since.
     pub fn pbfs_marks(&self, target: &Target, id: PbfsId) -> Vec<PbfsMark> {
         locked(&self.facts).pbfs_marks(target, id)
+    }
+
+    /// Which dead letters of files that begin as `id` says were acknowledged since, by the numbers of their messages.
+    pub fn pbfs_delivered(&self, target: &Target, id: PbfsId) -> SeqSet {
+        locked(&self.facts).pbfs_delivered(target, id)
     }
 
     /// Everything that is known.
@@ -155,6 +162,7 @@ impl Checkpoints {
         check_target(target)?;
         let sound = |checkpoint: &Checkpoint| match checkpoint {
             Checkpoint::Session { seqs, .. } => !seqs.is_empty(),
+            Checkpoint::PbfsDelivered { messages, .. } => !messages.is_empty(),
             Checkpoint::Pbfs { .. } => true,
         };
         let checkpoints: Vec<_> = checkpoints.into_iter().filter(sound).collect();

@@ -4,6 +4,8 @@
 mod group;
 mod origin;
 mod read;
+mod retry;
+mod survey;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -13,6 +15,7 @@ pub use origin::{Refusal, RefusedRange};
 pub use read::{
     DeadLetter, DeadLetterList, DeadLetterSession, Trouble, catalog, list, list_where, origins, read, sessions_for,
 };
+pub use retry::{Retried, WaitingLetters, retry_dead_letters, undelivered, waiting_dead_letters};
 pub use write::{DeadLetters, RefusedRecord};
 
 /// Directory of the dead letters in a state directory.

@@ -4,8 +4,10 @@ use std::ops::Range;
 
 use uuid::Uuid;
 
+use super::super::checkpoint::present_in;
 use super::super::target::{PbfsId, Subject, Target};
 use super::bounded;
+use crate::catalog::SeqSet;
 use crate::format::{Refused, SeqRange};
 
 /// Why records are here, and where they came from.
@@ -41,6 +43,17 @@ impl RefusedRange {
         let end = letters.end.min(self.letters.end);
         let take = end.saturating_sub(letters.start.max(self.letters.start));
         slice(&self.seqs, skip, take)
+    }
+
+    /// Those of the dead letters whose seqs in their origin are in `seqs`.
+    pub(in crate::replay) fn letters_of(&self, seqs: &SeqSet) -> Vec<Range<u64>> {
+        let (mut letters, mut first) = (Vec::new(), self.letters.start);
+        for range in &self.seqs {
+            let place = |seq: u64| first.saturating_add(seq - range.start);
+            letters.extend(present_in(seqs, range.clone()).iter().map(|some| place(some.start)..place(some.end)));
+            first = place(range.end);
+        }
+        letters
     }
 }
 
@@ -197,6 +210,17 @@ mod tests {
         #[test]
         fn ranges_and_single_seqs_agree(seqs in proptest::collection::vec(0u64..30, 1..20), skip in 0u64..25, take in 0u64..25) {
             let ranges: Vec<_> = ranges_of(seqs.iter().copied()).iter().map(|r| r.first..r.end).collect();
+            let range = RefusedRange {
+                target: Target::from_text("t"),
+                subject: Subject::Session(Uuid::nil()),
+                letters: 100..100 + seqs.len() as u64,
+                seqs: ranges.clone(),
+            };
+            let mut wanted = SeqSet::new();
+            wanted.insert(skip..skip + take);
+            let letters: Vec<u64> = range.letters_of(&wanted).into_iter().flatten().collect();
+            let of_wanted = (100u64..).zip(&seqs).filter(|(_, seq)| wanted.contains(**seq)).map(|(letter, _)| letter);
+            prop_assert_eq!(letters, of_wanted.collect::<Vec<_>>());
             let sliced: Vec<u64> = slice(&ranges, skip, take).into_iter().flatten().collect();
             let expected: Vec<u64> = seqs.iter().copied().skip(skip as usize).take(take as usize).collect();
             prop_assert_eq!(sliced, expected);

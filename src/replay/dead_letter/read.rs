@@ -184,14 +184,14 @@ pub fn origins(path: &Path) -> Result<Vec<RefusedRange>, SegmentError> {
 }
 
 /// What a segment holds next.
-enum Part<'a> {
+pub(super) enum Part<'a> {
     /// Dead letters, and the last mark ahead of them.
     Letters(&'a Batch<'a>, Option<&'a Explanation>),
     Trouble(String),
 }
 
 /// Reads one segment. Only the last mark is remembered ([F-41]).
-fn read_segment(
+pub(super) fn read_segment(
     path: &Path,
     each: &mut dyn FnMut(Part<'_>) -> ControlFlow<()>,
 ) -> Result<ControlFlow<()>, SegmentError> {

@@ -120,6 +120,16 @@ impl DeadLetters {
     }
 }
 
+impl Drop for DeadLetters {
+    /// An interrupted job may leave a letter behind that is written after its segment was ended.
+    fn drop(&mut self) {
+        if let Err(error) = self.finish_all() {
+            // What it holds is durable, under the name of an open segment.
+            tracing::warn!("a segment of dead letters stays unsealed: {error}");
+        }
+    }
+}
+
 impl std::fmt::Debug for DeadLetters {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("DeadLetters").field("root", &self.root).field("sessions", &self.sessions.len()).finish()

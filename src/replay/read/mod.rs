@@ -104,7 +104,7 @@ pub(super) struct Reading {
     pub(super) window_bytes: usize,
     pub(super) slots: Slots,
     pub(super) selector: Selector,
-    /// What of a session is delivered.
+    /// What of a session is delivered; of a PBFS file, which of its dead letters were acknowledged since.
     pub(super) done: Done,
     /// What of a PBFS file is delivered.
     pub(super) marks: Vec<PbfsMark>,
@@ -157,7 +157,10 @@ pub(super) fn read_job(reading: Reading, memory: &mut Memory, sink: &mut dyn Sin
     let windows = WindowBuilder::new(outgoing, window_bytes, slots);
     match &job {
         Job::Session(session) => session::SessionRead::new(windows, &selector, &done, memory, sink).session(session),
-        Job::Pbfs(file) => pbfs::read(file, &marks, windows, &selector, memory, sink),
+        Job::Pbfs(file) => {
+            let marks: Vec<_> = marks.iter().map(|mark| mark.without(&done.acknowledged)).collect();
+            pbfs::read(file, &marks, windows, &selector, memory, sink)
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use prost::Message;
 use super::{FileMemory, Gone, Item, Memory, Passed, Selector, Sink, send_rest};
 use crate::catalog::{SegmentFile, SeqSet, Session};
 use crate::format::{Damage, DamageCause, Mark, MarkMessage, RecordInfo, Torn};
-use crate::replay::checkpoint::Done;
+use crate::replay::checkpoint::{Done, present_in};
 use crate::replay::outgoing::Ids;
 use crate::replay::window::WindowBuilder;
 use crate::segment::{Batch, Event, SegmentError, SegmentName, SegmentReader};
@@ -325,22 +325,6 @@ impl SessionRead<'_> {
         passed.read = self.windows.take_read();
         if passed == Passed::default() { Ok(()) } else { self.sink.send(Item::Passed(passed)) }
     }
-}
-
-/// The parts of `range` that are in the set.
-fn present_in(set: &SeqSet, range: Range<u64>) -> Vec<Range<u64>> {
-    let mut present = Vec::new();
-    let mut at = range.start;
-    for missing in set.missing_in(range.clone()) {
-        if at < missing.start {
-            present.push(at..missing.start);
-        }
-        at = missing.end;
-    }
-    if at < range.end {
-        present.push(at..range.end);
-    }
-    present
 }
 
 /// Segments beside seqs that are in none: whatever explains the gap (a mark, damage) stands at their ends, so that they

@@ -145,7 +145,10 @@ fn they_are_found_in_the_users_own_directory_too() {
     std::fs::create_dir(&data).unwrap();
     let ran = dead_letters(&home, &data, &[]);
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "no dead letters\n"), "{ran:?}");
-    let state = home.path().join("states/sift-replay/some-path");
+    // Where what can't be kept beside the backups is kept.
+    let real = data.canonicalize().unwrap();
+    let stand_in = home.path().join("states/sift-replay/paths").join(real.strip_prefix("/").unwrap());
+    let state = stand_in.join(".sift-replay");
     let mut letters = on_disk(&state);
     letters.add(&target(), &PBFS, None, None, "no", &records([1])).unwrap();
     let mut command = home.command(&["dead-letters", "data", "--json"]);
