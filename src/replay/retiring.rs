@@ -49,11 +49,14 @@ pub(super) async fn retire_files(context: &Context<'_>, state: &mut JobState) {
 }
 
 fn candidates(context: &Context<'_>, state: &JobState) -> Vec<Candidate> {
-    let candidate = |path: &Path, fingerprint: Fingerprint, done| Candidate {
-        path: path.to_owned(),
-        fingerprint,
-        scanned: state.memory.has_read_whole(path, &fingerprint),
-        done,
+    let candidate = |path: &Path, fingerprint: Fingerprint, done: Done| {
+        // Having been read isn't having been delivered: it may be refused, or not be asked for.
+        let is_done = |seqs: &SeqSet| match &done {
+            Done::Segment(done) => seqs.ranges().all(|seqs| done.missing_in(seqs).is_empty()),
+            Done::Pbfs(end) => *end >= fingerprint.bytes,
+        };
+        let scanned = state.memory.seqs_of_whole(path, &fingerprint).is_some_and(is_done);
+        Candidate { path: path.to_owned(), fingerprint, scanned, done }
     };
     match &state.job {
         Job::Session(session) => {
