@@ -18,7 +18,7 @@ use super::plan::Job;
 use super::report::Totals;
 use super::slots::{Closed, Slots};
 use super::window::{Window, WindowBuilder};
-use crate::catalog::{Fingerprint, SeqSet};
+use crate::catalog::{Fingerprint, SegmentFile, SeqSet};
 use crate::format::{AddedFlows, Damage, MarkMessage, Torn};
 use crate::segment::{SegmentError, Skipped};
 
@@ -136,6 +136,8 @@ const SETTLED: Duration = Duration::from_secs(3);
 /// What is known of a file that was read.
 #[derive(Debug)]
 struct FileMemory {
+    /// Its number in the session.
+    index: u32,
     /// As it was when reading began.
     fingerprint: Fingerprint,
     /// How far it was read without anything unusual but an unfinished end, in bytes.
@@ -155,7 +157,7 @@ impl FileMemory {
     fn new(known: Option<&Self>, fingerprint: Fingerprint, began: (Instant, SystemTime)) -> Self {
         let since = known.filter(|known| known.fingerprint == fingerprint).map_or(began.0, |known| known.since);
         let settled = began.0.duration_since(since) >= SETTLED || fingerprint.is_settled(began.1);
-        Self { fingerprint, sound: 0, whole: false, seqs: None, since, settled }
+        Self { index: 0, fingerprint, sound: 0, whole: false, seqs: None, since, settled }
     }
 
     /// Whether a file with this fingerprint holds nothing that wasn't read.
@@ -175,6 +177,22 @@ impl Memory {
     pub(super) fn seqs_of_whole(&self, path: &Path, fingerprint: &Fingerprint) -> Option<&SeqSet> {
         let file = self.files.get(path).filter(|file| file.whole && file.fingerprint == *fingerprint);
         file.and_then(|file| file.seqs.as_ref())
+    }
+
+    /// Whether all files of a job were read as they were found.
+    pub(super) fn was_read(&self, job: &Job) -> bool {
+        let was_read = |(path, fingerprint): (PathBuf, Fingerprint)| {
+            self.files.get(&path).is_some_and(|file| file.fingerprint == fingerprint)
+        };
+        job.files().into_iter().all(was_read)
+    }
+
+    /// Whether all that a segment held was read elsewhere, where it was renamed or copied to.
+    pub(super) fn has_another(&self, file: &SegmentFile) -> bool {
+        let holds_as_much = |(path, other): (&PathBuf, &FileMemory)| {
+            *path != file.path && other.index == file.index && other.fingerprint.bytes >= file.bytes
+        };
+        self.complete.contains(&file.index) || self.files.iter().any(holds_as_much)
     }
 
     /// Whether a file may have been changed in a way that its fingerprint doesn't tell, and is worth another look by now.
