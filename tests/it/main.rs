@@ -22,3 +22,4 @@ mod spec;
 mod support;
 mod survival;
 mod vectors;
+mod watch;
