@@ -329,7 +329,11 @@ impl<'a> Engine<'a> {
             files_unreadable: self.unreadable + there().map(|state| state.findings.unreadable()).sum::<u64>(),
             files_archived: self.states().map(|state| state.archived).sum(),
             files_deleted: self.states().map(|state| state.deleted).sum(),
-            lines: self.states().filter(|state| state.has_run).map(|state| state.line(!self.is_elsewhere(state))).collect(),
+            lines: self
+                .states()
+                .filter(|state| state.has_run)
+                .map(|state| state.line(!self.is_elsewhere(state)))
+                .collect(),
             ..Report::default()
         }
     }

@@ -88,7 +88,8 @@ impl<'a> SessionRead<'a> {
             }
         };
         let whole = sealed && self.whole;
-        let remembered = FileMemory { index: file.index, sound: self.sound, whole, seqs: self.seqs.take(), ..remembered };
+        let remembered =
+            FileMemory { index: file.index, sound: self.sound, whole, seqs: self.seqs.take(), ..remembered };
         self.memory.files.insert(file.path.clone(), remembered);
         Ok(whole)
     }
@@ -96,7 +97,8 @@ impl<'a> SessionRead<'a> {
     /// Whether nothing of a file that is gone is lost: it was read as it was, or all of it is delivered.
     fn was_read(&self, file: &SegmentFile) -> bool {
         let known = self.memory.files.get(&file.path);
-        let missing = |seqs| self.memory.read.missing_in(seqs).into_iter().flat_map(|seqs| self.delivered.missing_in(seqs));
+        let missing =
+            |seqs| self.memory.read.missing_in(seqs).into_iter().flat_map(|seqs| self.delivered.missing_in(seqs));
         known.is_some_and(|known| known.fingerprint == file.fingerprint)
             || file.sealed.as_ref().is_some_and(|sealed| sealed.seqs.ranges().flat_map(missing).next().is_none())
     }

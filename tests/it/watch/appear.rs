@@ -74,7 +74,7 @@ fn a_path_that_is_a_link_is_followed_to_where_it_leads_now() {
 }
 
 /// Writes `bytes` piece by piece to `path` under the program's eyes; `place` says where a piece goes.
-fn copy_slowly(desk: &Desk, program: &Program, bytes: &[u8], path: &Path, allocated: bool) {
+fn copy_slowly(program: &Program, bytes: &[u8], path: &Path, allocated: bool) {
     let mut file = fs::File::create(path).unwrap();
     if allocated {
         file.set_len(bytes.len() as u64).unwrap();
@@ -85,10 +85,7 @@ fn copy_slowly(desk: &Desk, program: &Program, bytes: &[u8], path: &Path, alloca
         file.write_all(piece).unwrap();
         // It is looked at, as far as it has come.
         let passes = program.count("started");
-        program.wait("another look", |lines| {
-            lines.iter().filter(|line| line["event"] == "started").count() > passes
-        });
-        let _ = desk;
+        program.wait("another look", |lines| lines.iter().filter(|line| line["event"] == "started").count() > passes);
     }
 }
 
@@ -100,7 +97,7 @@ fn a_copy_on_its_way_is_no_damage_and_costs_nothing() {
         let bytes = fs::read(&session.files[0]).unwrap();
         let program = desk.watch(&[]);
         program.tells("waiting");
-        copy_slowly(&desk, &program, &bytes, &desk.dir.join(session.files[0].file_name().unwrap()), allocated);
+        copy_slowly(&program, &bytes, &desk.dir.join(session.files[0].file_name().unwrap()), allocated);
         program.delivers(600);
         let ended = program.interrupt();
         desk.check(&ended, &session.records);
@@ -118,7 +115,7 @@ fn a_copy_under_another_name_that_is_renamed_when_it_is_complete() {
     let program = desk.watch(&[]);
     program.tells("waiting");
     let partial = desk.dir.join("flight.sfr.part");
-    copy_slowly(&desk, &program, &bytes[..bytes.len() / 2], &partial, false);
+    copy_slowly(&program, &bytes[..bytes.len() / 2], &partial, false);
     fs::OpenOptions::new().append(true).open(&partial).unwrap().write_all(&bytes[bytes.len() / 2..]).unwrap();
     fs::rename(&partial, desk.dir.join("flight.sfr")).unwrap();
     program.delivers(600);

@@ -1,6 +1,6 @@
 //! A desk on which things come and go while the program runs.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -124,6 +124,13 @@ impl Desk {
         command
     }
 
+    /// The program, about to tell people about a replay.
+    pub(crate) fn plain(&self) -> Command {
+        let mut command = self.home.command(&[self.dir.to_str().unwrap(), "--uri", &self.faulty.uri()]);
+        command.env("XDG_STATE_HOME", self.home.path().join("xdg-state"));
+        command
+    }
+
     pub(crate) fn start(&self, more: &[&str]) -> Program {
         Program::start(self.command_for(&[&self.dir], more))
     }
@@ -170,6 +177,7 @@ impl Desk {
 struct Told {
     /// What was said, and whether that was all.
     lines: Mutex<(Vec<Value>, bool)>,
+    stderr: Mutex<String>,
     changed: Condvar,
 }
 
@@ -177,28 +185,33 @@ struct Told {
 pub(crate) struct Program {
     child: Child,
     told: Arc<Told>,
-    stderr: Option<std::thread::JoinHandle<String>>,
+    stderr: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Program {
     pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let (stdout, mut stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         let told = Arc::new(Told::default());
         let tell = told.clone();
         std::thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                let event = serde_json::from_str(&line).unwrap_or(Value::Null);
+                let event = serde_json::from_str(&line).unwrap_or(Value::String(line));
                 tell.lines.lock().unwrap_or_else(PoisonError::into_inner).0.push(event);
                 tell.changed.notify_all();
             }
             tell.lines.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
             tell.changed.notify_all();
         });
+        let tell = told.clone();
         let stderr = std::thread::spawn(move || {
-            let mut text = Vec::new();
-            let _ = stderr.read_to_end(&mut text);
-            String::from_utf8_lossy(&text).into_owned()
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let mut text = tell.stderr.lock().unwrap_or_else(PoisonError::into_inner);
+                text.push_str(&line);
+                text.push('\n');
+                drop(text);
+                tell.changed.notify_all();
+            }
         });
         Self { child, told, stderr: Some(stderr) }
     }
@@ -238,7 +251,18 @@ impl Program {
         lines.0.iter().filter(|line| line["event"] == event).count()
     }
 
-    /// Waits until it has looked around once more, with nothing left to do then.
+    /// Waits until it has noticed that it is to end.
+    #[track_caller]
+    pub(crate) fn notices(&self) {
+        self.notes("interrupted");
+    }
+
+    /// Waits until it has noted such for people.
+    #[track_caller]
+    pub(crate) fn notes(&self, text: &str) {
+        self.wait(text, |_| self.told.stderr.lock().unwrap_or_else(PoisonError::into_inner).contains(text));
+    }
+
     #[track_caller]
     pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status().unwrap();
@@ -264,7 +288,8 @@ impl Program {
             assert!(begun.elapsed() < PATIENCE, "it doesn't end: {:?}", self.told.lines.lock().unwrap().0.last());
             std::thread::sleep(Duration::from_millis(2));
         };
-        let stderr = self.stderr.take().unwrap().join().unwrap();
+        self.stderr.take().unwrap().join().unwrap();
+        let stderr = std::mem::take(&mut *self.told.stderr.lock().unwrap());
         let mut lines = self.told.lines.lock().unwrap();
         while !lines.1 {
             lines = self.told.changed.wait(lines).unwrap();

@@ -155,7 +155,10 @@ fn a_library_backup_that_grows_is_gone_on_with_by_this_program_and_by_the_next()
     let ended = program.interrupt();
     desk.check_arrived(&library.records, 0);
     assert_eq!(ended.summary()["records_already_acknowledged"].as_u64().map(|n| n >= 150), Some(true));
-    assert_eq!((ended.summary()["files_unreadable"].as_u64(), ended.summary()["torn_files"].as_u64()), (Some(0), Some(0)));
+    assert_eq!(
+        (ended.summary()["files_unreadable"].as_u64(), ended.summary()["torn_files"].as_u64()),
+        (Some(0), Some(0))
+    );
 }
 
 #[test]

@@ -37,9 +37,7 @@ fn a_server_that_is_away_is_waited_for_as_long_as_it_takes() {
         desk.faulty.kill();
         records.extend(record(&desk.dir, number, 500).records);
         let before = program.count("retrying");
-        program.wait("attempts", |lines| {
-            lines.iter().filter(|line| line["event"] == "retrying").count() > before + 3
-        });
+        program.wait("attempts", |lines| lines.iter().filter(|line| line["event"] == "retrying").count() > before + 3);
         desk.faulty.revive();
         program.delivers(500 * (number as usize + 1));
     }
@@ -66,9 +64,8 @@ fn who_gives_up_after_a_time_does_not_count_the_time_of_idleness() {
 fn a_session_whose_schema_is_refused_stops_no_other() {
     let desk = Desk::new();
     let schema = Schema::new("rover", "rover-v1");
-    let start = |number, data_type| {
-        Live::with_schema(&desk.dir, number, &schema, data_type, RecorderOptions::default())
-    };
+    let start =
+        |number, data_type| Live::with_schema(&desk.dir, number, &schema, data_type, RecorderOptions::default());
     let mut good = start(0, DataType::Uint64);
     good.record(100);
     let good = good.finish();

@@ -44,7 +44,10 @@ fn what_an_earlier_program_has_delivered_may_go_before_it_is_looked_at() {
     program.delivers(10);
     let ended = program.interrupt();
     desk.check_arrived(&[one.records, two.records].concat(), 0);
-    assert_eq!((ended.summary()["files_unreadable"].as_u64(), ended.summary()["records_missing"].as_u64()), (Some(0), Some(0)));
+    assert_eq!(
+        (ended.summary()["files_unreadable"].as_u64(), ended.summary()["records_missing"].as_u64()),
+        (Some(0), Some(0))
+    );
 }
 
 #[test]
@@ -98,7 +101,10 @@ fn a_drive_that_is_unplugged_and_plugged_in_again_is_gone_on_with() {
     let seen = desk.faulty.seen();
     assert!(one.records.iter().all(|record| seen.is_acknowledged(record)));
     assert_eq!(ended.summary()["records_acknowledged"], 300);
-    assert_eq!((ended.summary()["files_unreadable"].as_u64(), ended.summary()["records_missing"].as_u64()), (Some(0), Some(0)));
+    assert_eq!(
+        (ended.summary()["files_unreadable"].as_u64(), ended.summary()["records_missing"].as_u64()),
+        (Some(0), Some(0))
+    );
 }
 
 #[test]
