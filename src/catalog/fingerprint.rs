@@ -30,7 +30,7 @@ impl Fingerprint {
     }
 
     /// Whether a change after `now` will show: the file was left alone for longer than times are rounded.
-    pub(super) fn is_settled(&self, now: SystemTime) -> bool {
+    pub(crate) fn is_settled(&self, now: SystemTime) -> bool {
         self.modified.and_then(|modified| now.duration_since(modified).ok()).is_some_and(|age| age >= SETTLED)
     }
 }

@@ -1,23 +1,33 @@
 //! `sift-replay PATH…`: the main job.
 
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
 
 use super::args::{DestinationArgs, OutputArgs, ReplayArgs};
 use super::exit::{Exit, Failure};
 use super::progress::{observer, print_report};
 use super::text::{note, shown};
-use super::{interrupted, runtime};
+use super::{Interrupts, runtime};
 use crate::catalog::{Catalog, CatalogCache, discover};
 use crate::replay::{
-    Checkpoints, Lanes, Observer, ReplayEvent, ReplayOptions, Report, State, StateDirs, Watch, Work, dry_run,
-    replay_until,
+    After, Checkpoints, Lanes, Observer, ReplayEvent, ReplayOptions, Report, State, StateDirs, Watch, Work,
+    check_archive, dry_run, replay_until,
 };
 use crate::segment::{Disk, Storage};
 use crate::sift::{ApiKey, ConnectError, ConnectErrorKind, Destination, DestinationOptions};
 
 pub(super) fn run(args: &ReplayArgs, output: &OutputArgs) -> Result<Exit, Failure> {
     let options = args.options();
+    if let After::Archive(dir) = &options.after {
+        check_archive(&args.paths, dir).map_err(|error| Failure::new(Exit::Usage, error))?;
+        if !args.dry_run {
+            make_archive(dir)?;
+        }
+    }
     let catalog = if args.watch {
         // What isn't there yet may come.
         CatalogCache::new().scan_existing(&args.paths)
@@ -56,34 +66,58 @@ async fn connect_and_replay(
     options: &ReplayOptions,
     observer: &dyn Observer,
 ) -> Result<(Report, Exit), Failure> {
+    let mut interrupted = listen(options.grace).map_err(Failure::fatal)?;
     let lanes = tokio::select! {
-        lanes = Lanes::open_patiently(destination, lanes, options, observer) => lanes,
-        () = interrupted() => return Err(Failure::new(Exit::Interrupted, "interrupted")),
+        lanes = Lanes::open_patiently(destination, lanes, options, observer) => lanes.map_err(connect_failure),
+        () = noticed(&mut interrupted) => Err(Failure::new(Exit::Interrupted, "interrupted")),
     };
     match lanes {
         Ok(lanes) => {
-            let report = replay_until(interrupted_once(), &lanes, state, work, options, observer).await;
+            let report = replay_until(noticed(&mut interrupted), &lanes, state, work, options, observer).await;
             let exit = exit_of(&report);
             Ok((report, exit))
         }
-        Err(error) => {
-            let failure = connect_failure(error);
+        Err(failure) => {
             // The summary comes last whatever happens.
-            let report = Report { stopped: Some(failure.message), ..Report::of(&work.catalog) };
+            let interrupted = failure.exit == Exit::Interrupted;
+            let report = Report { stopped: Some(failure.message), interrupted, ..Report::of(&work.catalog) };
             observer.event(&ReplayEvent::Summary(&report));
             Ok((report, failure.exit))
         }
     }
 }
 
-/// Returns when somebody wants the program to end. Whoever wants it once more doesn't want to wait.
-pub(super) async fn interrupted_once() {
-    interrupted().await;
-    note("interrupted: waiting for what is on its way to be acknowledged, 10 s at most; once more to stop at once");
-    tokio::spawn(async {
-        interrupted().await;
+/// Tells, from now on, whether somebody wants the program to end. Whoever wants it once more doesn't want to wait.
+pub(super) fn listen(grace: Duration) -> std::io::Result<watch::Receiver<bool>> {
+    let mut interrupts = Interrupts::listen()?;
+    let (sender, interrupted) = watch::channel(false);
+    tokio::spawn(async move {
+        interrupts.next().await;
+        let seconds = grace.as_secs_f64();
+        note(format!("interrupted: what is on its way has {seconds} s to be acknowledged; once more to stop at once"));
+        let _ = sender.send(true);
+        interrupts.next().await;
         std::process::exit(Exit::Interrupted.code().into());
     });
+    Ok(interrupted)
+}
+
+/// Returns when somebody wants the program to end, or did before.
+pub(super) async fn noticed(interrupted: &mut watch::Receiver<bool>) {
+    if interrupted.wait_for(|interrupted| *interrupted).await.is_err() {
+        // Nobody listens any more.
+        std::future::pending().await
+    }
+}
+
+/// Finds out now whether files can be archived, not after hours.
+fn make_archive(dir: &Path) -> Result<(), Failure> {
+    let wrong = |why: String| {
+        let text = format!("can't archive to {}: {why}; name a directory that can be written", dir.display());
+        Failure::new(Exit::Usage, text)
+    };
+    Disk.create_dir_all(dir).map_err(|error| wrong(error.to_string()))?;
+    if dir.is_dir() { Ok(()) } else { Err(wrong("it isn't a directory".to_owned())) }
 }
 
 pub(super) fn exit_of(report: &Report) -> Exit {

@@ -45,7 +45,7 @@ pub fn dry_run(
         // Nobody hangs up.
         let _ = read_job(reading, &mut Memory::default(), &mut count);
         report.files_unreadable += state.findings.unreadable();
-        report.lines.push(state.line());
+        report.lines.push(state.line(true));
     }
     report.elapsed = began.elapsed();
     report.sum();

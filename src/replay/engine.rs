@@ -1,7 +1,7 @@
 //! Runs jobs side by side, and again when their files have changed; ends when all is done, or somebody wants it to.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::Semaphore;
 
-use super::context::{Context, State, blocking};
+use super::context::{Context, State};
 use super::job::{self, JobState};
 use super::lane::Lanes;
 use super::observe::{Observer, ReplayEvent};
@@ -18,13 +18,13 @@ use super::plan::{Job, JobKey, plan};
 use super::rate::Limiter;
 use super::registering::persist;
 use super::report::Report;
-use super::retiring::retire_files;
+use super::retiring::{retire_files, tell_kept};
 use super::retry::{Patience, Stop};
+use super::searching::Searches;
 use super::slots::Slots;
 use super::target::Target;
 use super::turns::Turns;
-use super::watch::Watch;
-use crate::catalog::{Catalog, CatalogCache, Fingerprint};
+use crate::catalog::{Catalog, Fingerprint};
 use crate::sift::{Connection, find_or_create_run_named};
 
 /// Bytes of all windows in memory, on their way or being filled: with many lanes, windows are smaller.
@@ -153,6 +153,8 @@ struct Known {
     job: Job,
     /// Its files when it was begun last.
     begun_with: Vec<(PathBuf, Fingerprint)>,
+    /// Those of its files that the last search didn't find any more.
+    gone: HashSet<PathBuf>,
     /// `None` while it runs.
     state: Option<Box<JobState>>,
     queued: bool,
@@ -160,9 +162,8 @@ struct Known {
 
 struct Engine<'a> {
     context: &'a Context<'a>,
-    paths: Vec<PathBuf>,
-    watch: Option<Watch>,
-    cache: Option<CatalogCache>,
+    /// `None`: what was found is all.
+    searches: Option<Searches>,
     /// What the last search found that isn't a job.
     ignored: u64,
     unreadable: u64,
@@ -179,9 +180,7 @@ impl<'a> Engine<'a> {
         let mut engine = Self {
             context,
             // Before the first search is looked at, so that no change is missed.
-            watch: work.watch.map(|rescan| Watch::new(&work.paths, rescan)),
-            cache: work.watch.map(|_| CatalogCache::new()),
-            paths: work.paths,
+            searches: work.watch.map(|rescan| Searches::new(work.paths, rescan)),
             ignored: 0,
             unreadable: 0,
             files: HashSet::new(),
@@ -202,24 +201,32 @@ impl<'a> Engine<'a> {
             self.files.extend(job.files().into_iter().map(|(path, _)| path));
             let key = job.key();
             match self.known.get_mut(&key) {
-                Some(known) => known.job = job,
+                Some(known) => (known.job, known.gone) = job.with_gone_of(&known.job),
                 None => {
                     self.order.push(key.clone());
                     let state = Some(Box::new(JobState::new(job.clone())));
-                    self.known.insert(key.clone(), Known { job, begun_with: Vec::new(), state, queued: false });
+                    let known = Known { job, begun_with: Vec::new(), gone: HashSet::new(), state, queued: false };
+                    self.known.insert(key.clone(), known);
                 }
             }
-            self.queue_if_changed(&key);
+            self.queue_if_changed(&key, true);
         }
         before != (self.ignored, self.unreadable, self.files.len())
     }
 
-    /// Queues a job whose files aren't those with which it was begun last, unless it runs.
-    fn queue_if_changed(&mut self, key: &JobKey) {
+    /// Queues a job whose files aren't those with which it was begun last, unless it runs; `found`: they were just found,
+    /// so that what didn't go well may be tried again.
+    fn queue_if_changed(&mut self, key: &JobKey, found: bool) {
         let Some(known) = self.known.get_mut(key) else { return };
         let Some(state) = known.state.as_mut() else { return };
-        state.findings.retain(|path| path.symlink_metadata().is_ok());
-        if !known.queued && (known.begun_with != known.job.files() || state.findings.unreadable() > 0) {
+        let gone = &known.gone;
+        for path in known.job.forget(|file| gone.contains(&file.path) && state.memory.has_another(file)) {
+            state.findings.forget(&path);
+            // It was another name of a file that is there.
+            self.files.remove(&path);
+        }
+        let changed = known.begun_with != known.job.files() || (found && state.wants_another_look());
+        if !known.queued && changed {
             known.queued = true;
             self.queue.push_back(key.clone());
         }
@@ -232,11 +239,15 @@ impl<'a> Engine<'a> {
         loop {
             while running.len() < active(context.lanes) && self.may_begin() {
                 let Some((key, state)) = self.next() else { break };
+                if waiting {
+                    // There was nothing in which to make progress.
+                    context.patience.progressed();
+                }
                 running.push(async move { (key, run_and_retire(context, *state).await) });
                 waiting = false;
             }
             if running.is_empty() {
-                if self.watch.is_none() || context.patience.check().is_err() {
+                if self.searches.is_none() || context.patience.check().is_err() {
                     break;
                 }
                 if !std::mem::replace(&mut waiting, true) {
@@ -252,7 +263,7 @@ impl<'a> Engine<'a> {
                     context.slots.close();
                 }
                 Some((key, state)) = running.next() => self.done(&key, state),
-                catalog = search(&mut self.watch, &mut self.cache, &self.paths), if self.watch.is_some() && is_on => {
+                catalog = search(&mut self.searches), if is_on => {
                     if self.take(&catalog) {
                         context.observer.event(&ReplayEvent::Found(&catalog));
                     }
@@ -260,7 +271,9 @@ impl<'a> Engine<'a> {
             }
         }
         if context.watching {
-            self.states().for_each(|state| state.findings.tell(state.job.origin(), context.observer));
+            let told = self.states().filter(|state| !self.is_elsewhere(state));
+            told.for_each(|state| state.findings.tell(state.job.origin(), context.observer));
+            self.states().for_each(|state| tell_kept(state, context.observer));
         }
     }
 
@@ -270,7 +283,7 @@ impl<'a> Engine<'a> {
         match self.context.patience.check() {
             Ok(()) => true,
             Err(Stop::Interrupted) => false,
-            Err(_) => self.watch.is_none(),
+            Err(_) => self.searches.is_none(),
         }
     }
 
@@ -288,8 +301,8 @@ impl<'a> Engine<'a> {
         if let Some(known) = self.known.get_mut(key) {
             known.state = Some(Box::new(state));
         }
-        if self.watch.is_some() {
-            self.queue_if_changed(key);
+        if self.searches.is_some() {
+            self.queue_if_changed(key, false);
         }
     }
 
@@ -297,7 +310,19 @@ impl<'a> Engine<'a> {
         self.order.iter().filter_map(|key| self.known.get(key)?.state.as_deref())
     }
 
+    /// Whether a backup of the official library that is gone is there under another name, so that nothing that was wrong
+    /// with it counts.
+    fn is_elsewhere(&self, state: &JobState) -> bool {
+        let Job::Pbfs(file) = &state.job else { return false };
+        let same = |other: &JobState| match &other.job {
+            Job::Pbfs(other) => other.path != file.path && other.fingerprint == file.fingerprint,
+            Job::Session(_) => false,
+        };
+        is_gone(&file.path) && self.states().any(same)
+    }
+
     fn report(&self) -> Report {
+        let there = || self.states().filter(|state| !self.is_elsewhere(state));
         let is_pbfs = |key: &&JobKey| matches!(key, JobKey::Pbfs(_));
         let pbfs_files = self.order.iter().filter(is_pbfs).count() as u64;
         Report {
@@ -305,10 +330,14 @@ impl<'a> Engine<'a> {
             segments: self.files.len() as u64 - pbfs_files,
             pbfs_files,
             files_ignored: self.ignored,
-            files_unreadable: self.unreadable + self.states().map(|state| state.findings.unreadable()).sum::<u64>(),
+            files_unreadable: self.unreadable + there().map(|state| state.findings.unreadable()).sum::<u64>(),
             files_archived: self.states().map(|state| state.archived).sum(),
             files_deleted: self.states().map(|state| state.deleted).sum(),
-            lines: self.states().filter(|state| state.has_run).map(JobState::line).collect(),
+            lines: self
+                .states()
+                .filter(|state| state.has_run)
+                .map(|state| state.line(!self.is_elsewhere(state)))
+                .collect(),
             ..Report::default()
         }
     }
@@ -320,17 +349,14 @@ async fn run_and_retire(context: &Context<'_>, state: JobState) -> JobState {
     state
 }
 
-/// Waits until there may be something new, and looks.
-async fn search(watch: &mut Option<Watch>, cache: &mut Option<CatalogCache>, paths: &[PathBuf]) -> Catalog {
-    if let Some(watch) = watch {
-        watch.changed().await;
+fn is_gone(path: &Path) -> bool {
+    path.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+}
+
+/// What the next search finds; never anything if nothing is watched.
+async fn search(searches: &mut Option<Searches>) -> Catalog {
+    match searches {
+        Some(searches) => searches.next().await,
+        None => std::future::pending().await,
     }
-    let (paths, mut known) = (paths.to_vec(), cache.take().unwrap_or_default());
-    let (catalog, known) = blocking(move || {
-        let catalog = known.scan_existing(&paths);
-        (catalog, known)
-    })
-    .await;
-    *cache = Some(known);
-    catalog
 }

@@ -3,11 +3,24 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::observe::{Observer, Origin, ReplayEvent};
 use super::read::Item;
 use super::report::{Totals, add};
 use crate::format::{Damage, DamageCause, Torn};
+use crate::segment::SegmentError;
+
+/// How long a file that can't be read is left alone.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Why a file couldn't be read to its end.
+#[derive(Debug)]
+struct Failure {
+    /// `None` if it isn't the file's fault.
+    error: Option<SegmentError>,
+    at: Instant,
+}
 
 /// What is wrong with one file.
 #[derive(Debug, Default)]
@@ -18,7 +31,16 @@ struct File {
     /// Its end is missing, though its name says that it was finished.
     cut: Option<Damage>,
     /// It couldn't be read to its end.
-    failed: bool,
+    failed: Option<Failure>,
+    /// What was told of it while it was watched: it isn't told again whenever the file is read again.
+    told: Told,
+}
+
+#[derive(Debug, Default)]
+struct Told {
+    /// The end of the damage, in bytes.
+    damaged_to: u64,
+    failure: Option<String>,
 }
 
 /// What is wrong with a job's files as they are now, and what of it is nowhere. Files change while they are watched: what
@@ -46,8 +68,10 @@ impl Findings {
             }
             // What can be read elsewhere is worth delivering all the same.
             Item::Failed(path, error) => {
-                self.failed(&path);
-                observer.event(&ReplayEvent::Unreadable { path: &path, error: &error });
+                if self.failed(&path, &error, watching) {
+                    observer.event(&ReplayEvent::Unreadable { path: &path, error: &error });
+                }
+                self.fails(&path, Some(error));
             }
             Item::Missing(ranges) => {
                 if let (Origin::Session(session), false) = (origin, watching) {
@@ -64,9 +88,9 @@ impl Findings {
     fn file(&mut self, path: &Path, anew: bool) {
         let file = self.files.entry(path.to_owned()).or_default();
         if anew {
-            *file = File::default();
+            *file = File { told: std::mem::take(&mut file.told), ..File::default() };
         }
-        (file.torn, file.cut, file.failed) = (None, None, false);
+        (file.torn, file.cut, file.failed) = (None, None, None);
     }
 
     /// Takes note. Returns whether to tell now, or later because the file may be on its way.
@@ -78,7 +102,9 @@ impl Findings {
         }
         add(&mut file.damaged_places, 1);
         add(&mut file.damaged_bytes, damage.len);
-        true
+        let before = file.told.damaged_to;
+        file.told.damaged_to = before.max(damage.offset.saturating_add(damage.len));
+        !watching || before < file.told.damaged_to
     }
 
     /// Likewise.
@@ -87,18 +113,35 @@ impl Findings {
         !watching
     }
 
-    pub(super) fn failed(&mut self, path: &Path) {
-        self.files.entry(path.to_owned()).or_default().failed = true;
+    /// Whether to tell now: not later, because the file may have been renamed, and not again.
+    fn failed(&mut self, path: &Path, error: &SegmentError, watching: bool) -> bool {
+        let told = &mut self.files.entry(path.to_owned()).or_default().told.failure;
+        !watching || (!error.is_not_found() && told.replace(error.to_string()) != Some(error.to_string()))
     }
 
-    /// Files that are there no more aren't unreadable.
-    pub(super) fn retain(&mut self, is_there: impl Fn(&Path) -> bool) {
-        self.files.retain(|path, file| !file.failed || is_there(path));
+    /// A file can't be read to its end.
+    pub(super) fn fails(&mut self, path: &Path, error: Option<SegmentError>) {
+        self.files.entry(path.to_owned()).or_default().failed = Some(Failure { error, at: Instant::now() });
+    }
+
+    /// Whatever was wrong with a file doesn't matter any more: all of it was read elsewhere.
+    pub(super) fn forget(&mut self, path: &Path) {
+        self.files.remove(path);
+    }
+
+    /// Whether a file that couldn't be read is worth another attempt: it is there again, or it was left alone for a while.
+    pub(super) fn want_another_look(&self) -> bool {
+        self.files.iter().any(|(path, file)| {
+            let again = |failure: &Failure| {
+                failure.error.as_ref().is_some_and(SegmentError::is_not_found) || failure.at.elapsed() >= RETRY
+            };
+            file.failed.as_ref().is_some_and(again) && path.symlink_metadata().is_ok()
+        })
     }
 
     /// How many files couldn't be read to their end.
     pub(super) fn unreadable(&self) -> u64 {
-        self.files.values().filter(|file| file.failed).count() as u64
+        self.files.values().filter(|file| file.failed.is_some()).count() as u64
     }
 
     pub(super) fn totals(&self) -> Totals {
@@ -124,6 +167,11 @@ impl Findings {
             }
             if let Some(torn) = &file.torn {
                 observer.event(&ReplayEvent::Torn { path, torn });
+            }
+            if let Some(error) = file.failed.as_ref().and_then(|failure| failure.error.as_ref())
+                && file.told.failure.is_none()
+            {
+                observer.event(&ReplayEvent::Unreadable { path, error });
             }
         }
         if let Origin::Session(session) = origin {

@@ -22,6 +22,7 @@ use super::plan::Job;
 use super::read::{Gone, Item, Memory, Reading, Selector, pbfs_id, read_job};
 use super::registering::{Registered, add_flows, register};
 use super::report::{Line, Totals, add};
+use super::retiring::KeptFile;
 use super::retry::Stop;
 use super::target::{Subject, Target};
 use super::watermark::Watermark;
@@ -48,6 +49,8 @@ pub(super) struct JobState {
     pub(super) archived: u64,
     /// Files deleted.
     pub(super) deleted: u64,
+    /// Files that were to be archived or deleted, and weren't.
+    pub(super) kept: BTreeMap<PathBuf, KeptFile>,
     /// How far a PBFS file was delivered by this process.
     saved_end: u64,
     /// Whether it was ever begun.
@@ -78,6 +81,7 @@ impl JobState {
             registered: None,
             archived: 0,
             deleted: 0,
+            kept: BTreeMap::new(),
             saved_end: 0,
             has_run: false,
             delivery: None,
@@ -90,10 +94,17 @@ impl JobState {
         self.saved_end.max(self.memory.delivered_end())
     }
 
-    /// Its figures: what was delivered, and what is wrong with its files as they are now.
-    pub(super) fn line(&self) -> Line {
+    /// Whether another run may do better, though no file has changed as far as one can see.
+    pub(super) fn wants_another_look(&self) -> bool {
+        self.memory.wants_another_look() || self.findings.want_another_look()
+    }
+
+    /// Its figures: what was delivered, and, if `there`, what is wrong with its files as they are now.
+    pub(super) fn line(&self, there: bool) -> Line {
         let mut line = self.line.clone();
-        line.totals.add(&self.findings.totals());
+        if there {
+            line.totals.add(&self.findings.totals());
+        }
         line.totals.bytes_sent = self.delivery.as_ref().map_or(0, |delivery| delivery.bytes_sent());
         line
     }
@@ -118,9 +129,9 @@ pub(super) async fn run(context: &Context<'_>, mut state: JobState) -> JobState 
     state.has_run = true;
     let subject = match subject(&job).await {
         Ok(subject) => subject,
+        Err((_, error)) if error.is_not_found() && state.memory.was_read(&job) => return state,
         Err((path, error)) => {
-            state.findings.failed(&path);
-            context.observer.event(&ReplayEvent::Unreadable { path: &path, error: &error });
+            state.findings.note(Item::Failed(path, error), job.origin(), context.watching, context.observer);
             return state;
         }
     };
@@ -401,7 +412,7 @@ impl<'a> JobRun<'a> {
     async fn memory_of(&mut self, thread: tokio::task::JoinHandle<Memory>) -> Memory {
         thread.await.unwrap_or_else(|error| {
             // A bug, but not one to hide: what it cost isn't known.
-            self.flight.job.files().iter().for_each(|(path, _)| self.state.findings.failed(path));
+            self.flight.job.files().iter().for_each(|(path, _)| self.state.findings.fails(path, None));
             self.stop(Stop::Job(format!("reading ended unexpectedly: {error}")));
             Memory::default()
         })

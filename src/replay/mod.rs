@@ -22,6 +22,7 @@ mod report;
 mod retire;
 mod retiring;
 mod retry;
+mod searching;
 mod slots;
 mod target;
 mod turns;

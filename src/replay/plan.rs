@@ -1,6 +1,7 @@
 //! What is to be replayed, in which order: sessions, then the official library's backups.
 
-use std::path::PathBuf;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sift_rs::ingestion_configs::v2::CreateIngestionConfigRequest;
@@ -9,7 +10,7 @@ use uuid::Uuid;
 
 use super::observe::Origin;
 use super::options::Selection;
-use crate::catalog::{Catalog, Fingerprint, PbfsFile, Requests, Session};
+use crate::catalog::{Catalog, Fingerprint, PbfsFile, Requests, SegmentFile, Session};
 
 /// One piece of work: its records go out in order.
 #[derive(Debug, Clone)]
@@ -55,6 +56,34 @@ impl Job {
             }
             Self::Pbfs(file) => vec![(file.path.clone(), file.fingerprint)],
         }
+    }
+
+    /// With those files of an earlier search that aren't there any more, and which these are: what wasn't read of them
+    /// may be lost.
+    pub(super) fn with_gone_of(self, before: &Self) -> (Self, HashSet<PathBuf>) {
+        let (Self::Session(session), Self::Session(before)) = (&self, before) else { return (self, HashSet::new()) };
+        let found: HashSet<&Path> = session.segments.iter().map(|file| &*file.path).collect();
+        let gone: Vec<_> = before.segments.iter().filter(|file| !found.contains(&*file.path)).cloned().collect();
+        let paths = gone.iter().map(|file| file.path.clone()).collect();
+        let lost = session.requests.is_none() && before.requests.is_some();
+        if gone.is_empty() && !lost {
+            return (self, paths);
+        }
+        let mut session = Session::clone(session);
+        session.segments.extend(gone);
+        session.segments.sort_by_key(|file| file.index);
+        session.requests = session.requests.or_else(|| before.requests.clone());
+        (Self::Session(Arc::new(session)), paths)
+    }
+
+    /// Without the files that are `needless`; returns which these were.
+    pub(super) fn forget(&mut self, needless: impl Fn(&SegmentFile) -> bool) -> Vec<PathBuf> {
+        let Self::Session(session) = self else { return Vec::new() };
+        let (needless, rest): (Vec<_>, Vec<_>) = session.segments.iter().cloned().partition(needless);
+        if !needless.is_empty() {
+            *session = Arc::new(Session { segments: rest, ..Session::clone(session) });
+        }
+        needless.into_iter().map(|file| file.path).collect()
     }
 
     /// Bytes of its files, copies left out.

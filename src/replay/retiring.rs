@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::context::{Context, blocking};
 use super::job::JobState;
-use super::observe::ReplayEvent;
+use super::observe::{Observer, ReplayEvent};
 use super::options::After;
 use super::plan::Job;
 use super::retire::{Content, Delivered, Kept, RetireError, Retired, retire, root_of};
@@ -27,6 +27,26 @@ enum Done {
     Pbfs(u64),
 }
 
+impl Candidate {
+    /// What is decided by: as long as it is the same, so is the decision.
+    fn basis(&self) -> (Fingerprint, u64) {
+        let done = match &self.done {
+            Done::Segment(seqs) => seqs.len(),
+            Done::Pbfs(end) => *end,
+        };
+        (self.fingerprint, done)
+    }
+}
+
+/// A file that wasn't archived or deleted.
+#[derive(Debug)]
+pub(super) struct KeptFile {
+    /// What that was decided by; `None` if another attempt may do better.
+    because: Option<(Fingerprint, u64)>,
+    reason: String,
+    told: bool,
+}
+
 /// Does with the files of a job what is asked for, as far as they are wholly delivered, and tells.
 pub(super) async fn retire_files(context: &Context<'_>, state: &mut JobState) {
     let after = &context.options.after;
@@ -34,26 +54,34 @@ pub(super) async fn retire_files(context: &Context<'_>, state: &mut JobState) {
         return;
     }
     for candidate in candidates(context, state) {
-        let Candidate { path, fingerprint, scanned, done } = candidate;
-        let Some(root) = root_of(&context.paths, &path) else { continue };
+        let Candidate { path, fingerprint, scanned, done } = &candidate;
+        let because = Some(candidate.basis());
+        if state.kept.get(path).is_some_and(|kept| kept.because == because) {
+            continue;
+        }
+        let Some(root) = root_of(&context.paths, path) else { continue };
         let (root, file, after) = (root.to_owned(), path.clone(), after.clone());
+        let (expected, scanned, done) = (*fingerprint, *scanned, done.clone());
         let retired = blocking(move || {
             let content = match &done {
                 Done::Segment(seqs) => Content::Segment(seqs),
                 Done::Pbfs(end) => Content::Pbfs(*end),
             };
-            retire(&Disk, &after, &Delivered { root: &root, file: &file, expected: &fingerprint, content, scanned })
+            retire(&Disk, &after, &Delivered { root: &root, file: &file, expected: &expected, content, scanned })
         });
-        tell(context, state, &path, retired.await);
+        tell(context, state, &candidate, retired.await);
     }
 }
 
 fn candidates(context: &Context<'_>, state: &JobState) -> Vec<Candidate> {
-    let candidate = |path: &Path, fingerprint: Fingerprint, done| Candidate {
-        path: path.to_owned(),
-        fingerprint,
-        scanned: state.memory.has_read_whole(path, &fingerprint),
-        done,
+    let candidate = |path: &Path, fingerprint: Fingerprint, done: Done| {
+        // Having been read isn't having been delivered: it may be refused, or not be asked for.
+        let is_done = |seqs: &SeqSet| match &done {
+            Done::Segment(done) => seqs.ranges().all(|seqs| done.missing_in(seqs).is_empty()),
+            Done::Pbfs(end) => *end >= fingerprint.bytes,
+        };
+        let scanned = state.memory.seqs_of_whole(path, &fingerprint).is_some_and(is_done);
+        Candidate { path: path.to_owned(), fingerprint, scanned, done }
     };
     match &state.job {
         Job::Session(session) => {
@@ -63,24 +91,50 @@ fn candidates(context: &Context<'_>, state: &JobState) -> Vec<Candidate> {
         }
         // Nothing tells whether such a file is finished: whoever looks at it once says so, whoever watches doesn't.
         Job::Pbfs(_) if context.watching => Vec::new(),
+        // How far it is done doesn't tell what of that was asked for.
+        Job::Pbfs(file) if context.options.selection.looks_into_records() => {
+            vec![candidate(&file.path, file.fingerprint, Done::Pbfs(0))]
+        }
         Job::Pbfs(file) => vec![candidate(&file.path, file.fingerprint, Done::Pbfs(state.delivered_end()))],
     }
 }
 
-fn tell(context: &Context<'_>, state: &mut JobState, path: &Path, retired: Result<Retired, RetireError>) {
-    let observer = context.observer;
-    match retired {
+/// Takes note of what became of a file, and tells, while files are watched of each reason once.
+fn tell(context: &Context<'_>, state: &mut JobState, candidate: &Candidate, retired: Result<Retired, RetireError>) {
+    let (observer, path) = (context.observer, &*candidate.path);
+    let kept = match retired {
         Ok(Retired::Deleted) => {
             state.deleted += 1;
             observer.event(&ReplayEvent::Retired { path, archived: None });
+            None
         }
         Ok(Retired::Archived(archived)) => {
             state.archived += 1;
             observer.event(&ReplayEvent::Retired { path, archived: Some(&archived) });
+            None
         }
-        // Files come and grow while they are watched.
-        Ok(Retired::Kept(Kept::Open | Kept::Changed | Kept::NotDelivered { .. } | Kept::Gone)) if context.watching => {}
-        Ok(Retired::Kept(kept)) => observer.event(&ReplayEvent::Kept { path, reason: &kept.to_string() }),
-        Err(error) => observer.event(&ReplayEvent::Kept { path, reason: &error.to_string() }),
+        Ok(Retired::Kept(Kept::Gone | Kept::Changed)) if context.watching => None,
+        Ok(Retired::Kept(kept)) => Some((kept.to_string(), context.watching && may_change(&kept), true)),
+        Err(error) => Some((error.to_string(), false, false)),
+    };
+    let before = state.kept.remove(path);
+    let Some((reason, later, lasting)) = kept else { return };
+    let told = before.is_some_and(|before| before.told && before.reason == reason);
+    if !told && !later {
+        observer.event(&ReplayEvent::Kept { path, reason: &reason });
+    }
+    let because = lasting.then(|| candidate.basis());
+    state.kept.insert(path.to_owned(), KeptFile { because, reason, told: told || !later });
+}
+
+/// Whether a file that is kept may be on its way: a recorder writes it, or it is being copied.
+fn may_change(kept: &Kept) -> bool {
+    matches!(kept, Kept::Open | Kept::NotSealed | Kept::Torn { .. } | Kept::Damaged { .. })
+}
+
+/// Tells which files were kept, as far as that wasn't told while they were watched.
+pub(super) fn tell_kept(state: &JobState, observer: &dyn Observer) {
+    for (path, kept) in state.kept.iter().filter(|(path, kept)| !kept.told && path.symlink_metadata().is_ok()) {
+        observer.event(&ReplayEvent::Kept { path, reason: &kept.reason });
     }
 }

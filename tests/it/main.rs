@@ -1,6 +1,7 @@
 //! Integration tests: one binary, one module per subject.
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "tests")]
 
+mod after;
 mod backup;
 mod catalog;
 mod checkpoints;
@@ -22,3 +23,4 @@ mod spec;
 mod support;
 mod survival;
 mod vectors;
+mod watch;

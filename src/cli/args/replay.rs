@@ -70,6 +70,10 @@ pub(in crate::cli) struct DeliveryArgs {
     #[arg(long, value_name = "WHAT", default_value = "keep", value_parser = parse::after)]
     pub(in crate::cli) after: After,
 
+    /// How long what is on its way may take to be acknowledged when the replay is interrupted
+    #[arg(long, value_name = "DURATION", hide = true, default_value = "10s", value_parser = parse::duration)]
+    pub(in crate::cli) grace: Duration,
+
     /// Bytes after which a window is closed and acknowledged
     #[arg(long, value_name = "N", hide = true, value_parser = clap::value_parser!(u64).range(1..=MAX_WINDOW_BYTES))]
     pub(in crate::cli) window_bytes: Option<u64>,
@@ -144,6 +148,7 @@ impl ReplayArgs {
         ReplayOptions {
             window_bytes: window_bytes.unwrap_or(defaults.window_bytes),
             acknowledgement_timeout: delivery.ack_timeout,
+            grace: delivery.grace,
             on_reject: delivery.on_reject.into(),
             give_up_after: delivery.give_up_after.or(unless_watching),
             selection: Selection {
@@ -243,12 +248,15 @@ mod tests {
             "state",
             "--window-bytes",
             "100",
+            "--grace",
+            "3s",
         ]);
         let args = args.unwrap();
         assert_eq!((args.delivery.lanes, args.state_dir.as_deref()), (64, Some(std::path::Path::new("state"))));
         let expected = ReplayOptions {
             window_bytes: 100,
             acknowledgement_timeout: Duration::from_secs(7),
+            grace: Duration::from_secs(3),
             on_reject: OnReject::Skip,
             give_up_after: Some(Duration::from_secs(7200)),
             selection: Selection {

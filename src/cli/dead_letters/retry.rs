@@ -8,9 +8,9 @@ use std::sync::Arc;
 use super::super::args::OutputArgs;
 use super::super::exit::{Exit, Failure};
 use super::super::progress::{observer, print_report};
-use super::super::replay::{connect_failure, destination, exit_of, interrupted_once};
+use super::super::replay::{connect_failure, destination, exit_of, listen, noticed};
 use super::super::text::{count, note, out, shown, shown_path};
-use super::super::{interrupted, runtime};
+use super::super::runtime;
 use super::{DeadLettersArgs, tell};
 use crate::replay::{
     Checkpoints, Lanes, Observer, ReplayEvent, ReplayOptions, Report, Retried, State, StateDirs, Target,
@@ -69,21 +69,22 @@ async fn connect_and_retry(
     options: &ReplayOptions,
     observer: &dyn Observer,
 ) -> Result<(Retried, Exit), Failure> {
+    let mut interrupted = listen(options.grace).map_err(Failure::fatal)?;
     let lanes = tokio::select! {
-        lanes = Lanes::open_patiently(destination, LANES, options, observer) => lanes,
-        () = interrupted() => return Err(Failure::new(Exit::Interrupted, "interrupted")),
+        lanes = Lanes::open_patiently(destination, LANES, options, observer) => lanes.map_err(connect_failure),
+        () = noticed(&mut interrupted) => Err(Failure::new(Exit::Interrupted, "interrupted")),
     };
     match lanes {
         Ok(lanes) => {
-            let retried = retry_dead_letters(interrupted_once(), &lanes, state, dirs, options, observer);
+            let retried = retry_dead_letters(noticed(&mut interrupted), &lanes, state, dirs, options, observer);
             let retried = retried.await.map_err(Failure::fatal)?;
             let exit = exit_of(&retried.report);
             Ok((retried, exit))
         }
-        Err(error) => {
-            let failure = connect_failure(error);
+        Err(failure) => {
             // The summary comes last whatever happens.
-            let report = Report { stopped: Some(failure.message), ..Report::default() };
+            let interrupted = failure.exit == Exit::Interrupted;
+            let report = Report { stopped: Some(failure.message), interrupted, ..Report::default() };
             observer.event(&ReplayEvent::Summary(&report));
             Ok((Retried { report, ..Retried::default() }, failure.exit))
         }

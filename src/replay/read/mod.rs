@@ -6,7 +6,8 @@ mod session;
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
 
 pub(super) use pbfs::pbfs_id;
 pub(super) use select::Selector;
@@ -17,7 +18,7 @@ use super::plan::Job;
 use super::report::Totals;
 use super::slots::{Closed, Slots};
 use super::window::{Window, WindowBuilder};
-use crate::catalog::{Fingerprint, SeqSet};
+use crate::catalog::{Fingerprint, SegmentFile, SeqSet};
 use crate::format::{AddedFlows, Damage, MarkMessage, Torn};
 use crate::segment::{SegmentError, Skipped};
 
@@ -128,15 +129,41 @@ pub(super) struct Memory {
     delivered_end: u64,
 }
 
+/// How long a file must have been as it is for another look to be of no use: file systems round the times of files, FAT
+/// to two seconds, so that the last bytes of a copy may come without another size or time.
+const SETTLED: Duration = Duration::from_secs(3);
+
 /// What is known of a file that was read.
 #[derive(Debug)]
 struct FileMemory {
+    /// Its number in the session.
+    index: u32,
     /// As it was when reading began.
     fingerprint: Fingerprint,
     /// How far it was read without anything unusual but an unfinished end, in bytes.
     sound: u64,
     /// Whether it was read to its end, and all of it was sound.
     whole: bool,
+    /// The seqs in it, if nothing of it was passed over.
+    seqs: Option<SeqSet>,
+    /// When it was read first with this fingerprint.
+    since: Instant,
+    /// Whether it is as it was read: it was left alone for long enough before.
+    settled: bool,
+}
+
+impl FileMemory {
+    /// Of a file whose reading began at `began`, and that was known like this before.
+    fn new(known: Option<&Self>, fingerprint: Fingerprint, began: (Instant, SystemTime)) -> Self {
+        let since = known.filter(|known| known.fingerprint == fingerprint).map_or(began.0, |known| known.since);
+        let settled = began.0.duration_since(since) >= SETTLED || fingerprint.is_settled(began.1);
+        Self { index: 0, fingerprint, sound: 0, whole: false, seqs: None, since, settled }
+    }
+
+    /// Whether a file with this fingerprint holds nothing that wasn't read.
+    fn is_all_of(&self, fingerprint: &Fingerprint) -> bool {
+        self.fingerprint == *fingerprint && (self.whole || self.settled)
+    }
 }
 
 impl Memory {
@@ -145,9 +172,32 @@ impl Memory {
         self.delivered_end
     }
 
-    /// Whether the file was read to its end in this process, all of it was sound, and it was this one.
-    pub(super) fn has_read_whole(&self, path: &std::path::Path, fingerprint: &Fingerprint) -> bool {
-        self.files.get(path).is_some_and(|file| file.whole && file.fingerprint == *fingerprint)
+    /// The seqs of a file, if it was read from its beginning to its end in this process, all of it was sound, and it was
+    /// this one. (Those of a PBFS file are its messages, and aren't kept.)
+    pub(super) fn seqs_of_whole(&self, path: &Path, fingerprint: &Fingerprint) -> Option<&SeqSet> {
+        let file = self.files.get(path).filter(|file| file.whole && file.fingerprint == *fingerprint);
+        file.and_then(|file| file.seqs.as_ref())
+    }
+
+    /// Whether all files of a job were read as they were found.
+    pub(super) fn was_read(&self, job: &Job) -> bool {
+        let was_read = |(path, fingerprint): (PathBuf, Fingerprint)| {
+            self.files.get(&path).is_some_and(|file| file.fingerprint == fingerprint)
+        };
+        job.files().into_iter().all(was_read)
+    }
+
+    /// Whether all that a segment held was read elsewhere, where it was renamed or copied to.
+    pub(super) fn has_another(&self, file: &SegmentFile) -> bool {
+        let holds_as_much = |(path, other): (&PathBuf, &FileMemory)| {
+            *path != file.path && other.index == file.index && other.fingerprint.bytes >= file.bytes
+        };
+        self.complete.contains(&file.index) || self.files.iter().any(holds_as_much)
+    }
+
+    /// Whether a file may have been changed in a way that its fingerprint doesn't tell, and is worth another look by now.
+    pub(super) fn wants_another_look(&self) -> bool {
+        self.files.values().any(|file| !file.whole && !file.settled && file.since.elapsed() >= SETTLED)
     }
 }
 

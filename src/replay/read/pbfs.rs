@@ -3,11 +3,12 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use std::time::{Instant, SystemTime};
 
 use sha2::{Digest, Sha256};
 
 use super::{FileMemory, Gone, Item, Memory, Passed, Selector, Sink};
-use crate::catalog::PbfsFile;
+use crate::catalog::{PbfsFile, SeqSet};
 use crate::format::{PBFS_HEADER_BYTES, PbfsChunk, RecordInfo};
 use crate::replay::checkpoint::PbfsMark;
 use crate::replay::outgoing::Ids;
@@ -92,9 +93,11 @@ pub(super) fn read(
     memory: &mut Memory,
     sink: &mut dyn Sink,
 ) -> Result<(), Gone> {
-    if memory.files.get(&file.path).is_some_and(|known| known.fingerprint == file.fingerprint) {
+    let known = memory.files.get(&file.path);
+    if known.is_some_and(|known| known.is_all_of(&file.fingerprint)) {
         return Ok(());
     }
+    let remembered = FileMemory::new(known, file.fingerprint, (Instant::now(), SystemTime::now()));
     sink.send(Item::File { path: file.path.clone(), anew: true })?;
     let mut reading = PbfsRead {
         file,
@@ -115,7 +118,7 @@ pub(super) fn read(
     memory.read.insert(0..messages);
     match read {
         Ok(()) => {
-            memory.files.insert(file.path.clone(), FileMemory { fingerprint: file.fingerprint, sound: 0, whole });
+            memory.files.insert(file.path.clone(), FileMemory { whole, seqs: Some(SeqSet::new()), ..remembered });
             Ok(())
         }
         Err(error) => {

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::ops::Range;
 use std::path::Path;
+use std::time::{Instant, SystemTime};
 
 use prost::Message;
 
@@ -28,6 +29,8 @@ pub(super) struct SessionRead<'a> {
     sound: u64,
     /// Where the bytes begin that weren't accounted for yet.
     accounted: u64,
+    /// The seqs of the file being read; `None` if part of it was passed over.
+    seqs: Option<SeqSet>,
 }
 
 impl<'a> SessionRead<'a> {
@@ -40,7 +43,7 @@ impl<'a> SessionRead<'a> {
     ) -> Self {
         let mut delivered = done.acknowledged.clone();
         done.dead_lettered.ranges().for_each(|range| drop(delivered.insert(range)));
-        Self { windows, selector, done, delivered, memory, sink, whole: true, sound: 0, accounted: 0 }
+        Self { windows, selector, done, delivered, memory, sink, whole: true, sound: 0, accounted: 0, seqs: None }
     }
 
     pub(super) fn session(mut self, session: &Session) -> Result<(), Gone> {
@@ -66,16 +69,18 @@ impl<'a> SessionRead<'a> {
     /// Reads one segment; returns whether it was sealed and whole. `may_skip`: what was delivered needn't be read.
     fn segment(&mut self, file: &SegmentFile, may_skip: bool) -> Result<bool, Gone> {
         let known = self.memory.files.get(&file.path);
-        if known.is_some_and(|known| known.fingerprint == file.fingerprint) {
+        if known.is_some_and(|known| known.is_all_of(&file.fingerprint)) {
             return Ok(false);
         }
+        let remembered = FileMemory::new(known, file.fingerprint, (Instant::now(), SystemTime::now()));
         // A segment that is appended to is read on from where it ended; anything else, from its beginning.
         let sound = known.filter(|known| file.open && known.fingerprint.id == file.fingerprint.id);
         let sound = sound.filter(|known| known.fingerprint.bytes <= file.bytes).map_or(0, |known| known.sound);
-        (self.whole, self.sound, self.accounted) = (true, 0, 0);
+        (self.whole, self.sound, self.accounted, self.seqs) = (true, 0, 0, Some(SeqSet::new()));
         let read = self.read_segment(file, sound, may_skip)?;
         let sealed = match read {
             Ok(sealed) => sealed,
+            Err(error) if error.is_not_found() && self.was_read(file) => return Ok(false),
             Err(error) => {
                 self.memory.files.remove(&file.path);
                 self.sink.send(Item::Failed(file.path.clone(), error))?;
@@ -83,9 +88,19 @@ impl<'a> SessionRead<'a> {
             }
         };
         let whole = sealed && self.whole;
-        let memory = FileMemory { fingerprint: file.fingerprint, sound: self.sound, whole };
-        self.memory.files.insert(file.path.clone(), memory);
+        let remembered =
+            FileMemory { index: file.index, sound: self.sound, whole, seqs: self.seqs.take(), ..remembered };
+        self.memory.files.insert(file.path.clone(), remembered);
         Ok(whole)
+    }
+
+    /// Whether nothing of a file that is gone is lost: it was read as it was, or all of it is delivered.
+    fn was_read(&self, file: &SegmentFile) -> bool {
+        let known = self.memory.files.get(&file.path);
+        let missing =
+            |seqs| self.memory.read.missing_in(seqs).into_iter().flat_map(|seqs| self.delivered.missing_in(seqs));
+        known.is_some_and(|known| known.fingerprint == file.fingerprint)
+            || file.sealed.as_ref().is_some_and(|sealed| sealed.seqs.ranges().flat_map(missing).next().is_none())
     }
 
     fn read_segment(
@@ -100,7 +115,9 @@ impl<'a> SessionRead<'a> {
         };
         match if sound > 0 { reader.skip_to(sound, None) } else { Ok(false) } {
             Ok(on) => {
-                (self.sound, self.accounted) = if on { (sound, sound) } else { (0, 0) };
+                if on {
+                    (self.sound, self.accounted, self.seqs) = (sound, sound, None);
+                }
                 self.sink.send(Item::File { path: file.path.clone(), anew: !on })?;
             }
             Err(error) => return Ok(Err(error)),
@@ -142,6 +159,7 @@ impl<'a> SessionRead<'a> {
         let position = reader.position();
         if self.selector.wants_none_of(&sealed.times) && position <= crate::format::MAGIC.len() as u64 {
             // Only what has a time is told by `times`; what has none isn't wanted either.
+            self.seqs = None;
             let new: Vec<_> = sealed.seqs.ranges().flat_map(|seqs| self.memory.read.insert(seqs)).collect();
             let not_selected = new.into_iter().map(|seqs| seqs.end - seqs.start).sum();
             self.memory.end = self.memory.end.max(sealed.end_seq);
@@ -161,6 +179,7 @@ impl<'a> SessionRead<'a> {
             None => file.bytes,
         };
         // What lies between is delivered.
+        self.seqs = None;
         let until = next.as_ref().map_or(sealed.end_seq, |stretch| stretch.seqs.start);
         let mut passed = Passed::default();
         for seqs in sealed.seqs.ranges().map(|seqs| seqs.start..seqs.end.min(until)) {
@@ -243,6 +262,9 @@ impl SessionRead<'_> {
     /// What is no protobuf message isn't sent: it would end the whole stream.
     fn records(&mut self, path: &Path, batch: &Batch<'_>) -> Result<(), Gone> {
         self.memory.end = self.memory.end.max(batch.end_seq());
+        if let Some(seqs) = &mut self.seqs {
+            seqs.insert(batch.first_seq..batch.end_seq());
+        }
         let mut sound_from = batch.first_seq;
         // Frames without ids come from the recorder's own encoder, or were checked when they were recorded.
         if !batch.bare {
