@@ -14,7 +14,7 @@ use super::job::{self, JobState};
 use super::lane::Lanes;
 use super::observe::{Observer, ReplayEvent};
 use super::options::ReplayOptions;
-use super::plan::{Job, JobKey, plan};
+use super::plan::{Job, JobKey, not_selected, plan};
 use super::rate::Limiter;
 use super::registering::persist;
 use super::report::Report;
@@ -162,6 +162,7 @@ struct Engine<'a> {
     /// What the last search found that isn't a job.
     ignored: u64,
     unreadable: u64,
+    not_selected: u64,
     /// Files of all searches.
     files: HashSet<PathBuf>,
     known: HashMap<JobKey, Known>,
@@ -180,6 +181,7 @@ impl<'a> Engine<'a> {
             paths: work.paths,
             ignored: 0,
             unreadable: 0,
+            not_selected: 0,
             files: HashSet::new(),
             known: HashMap::new(),
             order: Vec::new(),
@@ -194,7 +196,9 @@ impl<'a> Engine<'a> {
         let before = (self.ignored, self.unreadable, self.files.len());
         self.ignored = catalog.ignored.len() as u64;
         self.unreadable = catalog.unreadable.len() as u64;
-        for job in plan(catalog, &self.context.options.selection) {
+        let jobs = plan(catalog, &self.context.options.selection);
+        self.not_selected = not_selected(catalog, &jobs);
+        for job in jobs {
             self.files.extend(job.files().into_iter().map(|(path, _)| path));
             let key = job.key();
             match self.known.get_mut(&key) {
@@ -301,6 +305,7 @@ impl<'a> Engine<'a> {
             segments: self.files.len() as u64 - pbfs_files,
             pbfs_files,
             files_ignored: self.ignored,
+            files_not_selected: self.not_selected,
             files_unreadable: self.unreadable + self.states().map(|state| state.findings.unreadable()).sum::<u64>(),
             files_archived: self.states().map(|state| state.archived).sum(),
             files_deleted: self.states().map(|state| state.deleted).sum(),

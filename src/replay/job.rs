@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 
-use super::checkpoint::{Checkpoint, Done, PbfsMark, StateError};
+use super::checkpoint::{Checkpoint, Done, StateError};
 use super::context::{Context, DeadLetter, blocking};
 use super::dead_letter::RefusedRecord;
 use super::deliver::{Delivered, Delivery, RefusedMessage};
@@ -18,7 +18,7 @@ use super::observe::{Origin, ReplayEvent};
 use super::options::OnReject;
 use super::outgoing::Outgoing;
 use super::plan::Job;
-use super::read::{Gone, Item, Memory, Reading, Selector, pbfs_id, read_job};
+use super::read::{Gone, Item, Memory, PbfsDelivered, Reading, Selector, pbfs_id, read_job};
 use super::registering::{Registered, add_flows, register};
 use super::report::{Line, Totals, add};
 use super::retry::Stop;
@@ -30,6 +30,10 @@ use crate::segment::SegmentError;
 
 /// Items that wait between the reading thread and the job.
 const READ_AHEAD: usize = 1;
+
+pub(super) const PBFS_AS_ANOTHER: &str =
+    "a backup of the official library carries the ids of its asset and can't be delivered as another: replay it without \
+     --asset-as";
 
 const PBFS_HINT: &str = "Such a backup carries the ids of the server that it was made for: send it to that one";
 
@@ -132,17 +136,18 @@ pub(super) async fn run(context: &Context<'_>, mut state: JobState) -> JobState 
         Job::Pbfs(_) => context.target.of(&context.options.selection),
         Job::Session(_) => context.target.clone(),
     };
-    let (done, marks) = delivered_before(context, &target, subject);
-    let hopeful = !done.acknowledged.is_empty() || !marks.is_empty();
-    let watermark = Watermark::new(&marks);
+    let (done, delivered) = delivered_before(context, &target, subject);
+    let hopeful = !done.acknowledged.is_empty() || !delivered.is_empty();
+    let own = delivered.iter().find(|known| known.own);
+    let watermark = Watermark::new(own.map_or(&[], |known| &known.marks));
     let reading = Reading {
         job: job.clone(),
         outgoing: outgoing.clone(),
-        window_bytes: context.options.window_bytes,
+        window_size: context.options.window_size(),
         slots: context.slots.clone(),
         selector: Selector::new(&context.options.selection),
         done,
-        marks,
+        delivered,
     };
     let delivery = match &state.delivery {
         Some(delivery) if delivery.outgoing == outgoing => delivery.clone(),
@@ -175,11 +180,21 @@ async fn subject(job: &Job) -> Result<Option<Subject>, (PathBuf, SegmentError)> 
     }
 }
 
-fn delivered_before(context: &Context<'_>, target: &Target, subject: Option<Subject>) -> (Done, Vec<PbfsMark>) {
+/// What of a job's records needn't be sent: what went to its target, and of a PBFS file also what went to the same place
+/// when something else was selected.
+fn delivered_before(context: &Context<'_>, target: &Target, subject: Option<Subject>) -> (Done, Vec<PbfsDelivered>) {
     let checkpoints = &context.state.checkpoints;
     match subject {
         Some(Subject::Session(session)) => (checkpoints.done(target, session), Vec::new()),
-        Some(Subject::Pbfs(id)) => (Done::default(), checkpoints.pbfs_marks(target, id)),
+        Some(Subject::Pbfs(id)) => {
+            let such = |known: &Target| Some((known.part_of(&context.target)?, known == target));
+            let known = checkpoints.pbfs_marks_for(such, id).into_iter();
+            let known = known.map(|((selection, own), marks)| {
+                let selector = Selector::new(&selection);
+                PbfsDelivered { selector, marks, own }
+            });
+            (Done::default(), known.collect())
+        }
         None => Default::default(),
     }
 }
@@ -189,8 +204,7 @@ async fn outgoing(context: &Context<'_>, state: &mut JobState, job: &Job) -> Res
     let end_stream = context.options.on_reject != OnReject::Accept;
     let (suffix, fresh) = match job {
         Job::Pbfs(_) if context.options.rewrite.asset.is_some() => {
-            let why = "a backup of the official library carries the ids of its asset: it can't be delivered as another";
-            return Err(Stop::Job(why.to_owned()));
+            return Err(Stop::Job(PBFS_AS_ANOTHER.to_owned()));
         }
         Job::Pbfs(_) => (Suffix::without_ids(end_stream), false),
         Job::Session(session) => match register(context, &mut state.registered, session).await? {
@@ -470,7 +484,7 @@ impl<'a> JobRun<'a> {
     fn stop(&mut self, stop: Stop) {
         let reason = match (self.flight.job, &stop) {
             (_, Stop::Interrupted) => return,
-            (Job::Pbfs(_), Stop::Job(reason)) => format!("{reason}. {PBFS_HINT}"),
+            (Job::Pbfs(_), Stop::Job(reason)) if reason != PBFS_AS_ANOTHER => format!("{reason}. {PBFS_HINT}"),
             _ => stop.to_string(),
         };
         if matches!(stop, Stop::All(_) | Stop::Here(_)) {

@@ -63,7 +63,12 @@ fn candidates(context: &Context<'_>, state: &JobState) -> Vec<Candidate> {
         }
         // Nothing tells whether such a file is finished: whoever looks at it once says so, whoever watches doesn't.
         Job::Pbfs(_) if context.watching => Vec::new(),
-        Job::Pbfs(file) => vec![candidate(&file.path, file.fingerprint, Done::Pbfs(state.delivered_end()))],
+        Job::Pbfs(file) => {
+            // How far a file is done says nothing of what wasn't selected.
+            let part = context.options.selection.looks_into_records();
+            let end = if part { 0 } else { state.delivered_end() };
+            vec![candidate(&file.path, file.fingerprint, Done::Pbfs(end))]
+        }
     }
 }
 

@@ -135,6 +135,20 @@ impl Checkpoints {
         locked(&self.facts).known(endpoint, session)
     }
 
+    /// What is done of a session for targets such as these, together.
+    pub(in crate::replay) fn done_for(&self, such: impl Fn(&Target) -> bool, session: Uuid) -> Done {
+        locked(&self.facts).done_for(such, session)
+    }
+
+    /// How far files that begin as `id` says are done, for each target that `such` makes something of.
+    pub(in crate::replay) fn pbfs_marks_for<T>(
+        &self,
+        such: impl Fn(&Target) -> Option<T>,
+        id: PbfsId,
+    ) -> Vec<(T, Vec<PbfsMark>)> {
+        locked(&self.facts).pbfs_marks_for(such, id)
+    }
+
     /// How far files that begin as `id` says are done, ascending by the end.
     pub fn pbfs_marks(&self, target: &Target, id: PbfsId) -> Vec<PbfsMark> {
         locked(&self.facts).pbfs_marks(target, id)
