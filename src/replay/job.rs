@@ -31,8 +31,7 @@ use crate::segment::SegmentError;
 /// Items that wait between the reading thread and the job.
 const READ_AHEAD: usize = 1;
 
-pub(super) const PBFS_AS_ANOTHER: &str =
-    "a backup of the official library carries the ids of its asset and can't be delivered as another: replay it without \
+pub(super) const PBFS_AS_ANOTHER: &str = "a backup of the official library carries the ids of its asset and can't be delivered as another: replay it without \
      --asset-as";
 
 const PBFS_HINT: &str = "Such a backup carries the ids of the server that it was made for: send it to that one";

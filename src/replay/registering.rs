@@ -101,8 +101,7 @@ fn tell(context: &Context<'_>, session: &Session, requests: &Requests, registrat
     requests.asset = rewrite.asset.clone().unwrap_or(requests.asset);
     requests.run_name = rewrite.run.clone().or(requests.run_name);
     let registration = Registration { run_id: context.run_id.clone().or(registration.run_id), ..registration };
-    let event =
-        ReplayEvent::Registered { session: session.id, requests: &requests, registration: &registration };
+    let event = ReplayEvent::Registered { session: session.id, requests: &requests, registration: &registration };
     context.observer.event(&event);
 }
 

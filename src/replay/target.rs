@@ -195,7 +195,10 @@ mod tests {
         let parts = [
             Selection { from_ns: Some(i64::MIN), ..Selection::default() },
             Selection { from_ns: Some(-1), to_ns: Some(7), ..Selection::default() },
-            Selection { flows: vec!["a\" flow=\"b\\".to_owned(), "\u{1b}\n\0µ\u{301}'".to_owned()], ..Selection::default() },
+            Selection {
+                flows: vec!["a\" flow=\"b\\".to_owned(), "\u{1b}\n\0µ\u{301}'".to_owned()],
+                ..Selection::default()
+            },
         ];
         for part in &parts {
             let target = whole.of(part);
@@ -206,11 +209,14 @@ mod tests {
         let again = Selection { flows: vec!["b".to_owned(), "a".to_owned(), "b".to_owned()], ..Selection::default() };
         let sorted = Selection { flows: vec!["a".to_owned(), "b".to_owned()], ..Selection::default() };
         assert_eq!(whole.of(&again), whole.of(&sorted));
-        for text in ["", " x=\"1\"", " from=\"x\"", " from=\"01\"", " flow=\"a", " flow=\"a\\", " flow=\"\\u{110000}\"", "!"] {
+        for text in
+            ["", " x=\"1\"", " from=\"x\"", " from=\"01\"", " flow=\"a", " flow=\"a\\", " flow=\"\\u{110000}\"", "!"]
+        {
             let other = Target::from_text(&format!("{whole}{text}"));
             assert_eq!(other.part_of(&whole).is_some(), text.is_empty(), "{text}");
         }
-        let shifted = Target::new("https://example.com:443", Some("an \"org\""), &Rewrite { shift_ns: 1, ..Rewrite::default() });
+        let shifted =
+            Target::new("https://example.com:443", Some("an \"org\""), &Rewrite { shift_ns: 1, ..Rewrite::default() });
         assert_eq!(shifted.part_of(&whole), None);
         assert_eq!(whole.anywhere().as_str(), "https://example.com:443");
         assert_eq!(whole.anywhere().anywhere(), whole.anywhere());

@@ -259,8 +259,8 @@ mod tests {
     fn a_window_is_full_of_records_too() {
         let mut builder = builder(4 << 20);
         builder.size.records = 2;
-        let mut windows = add(&mut builder, 0, &[&[]; 3], Ids::None);
-        windows.extend(add(&mut builder, 3, &[&[]; 2], Ids::None));
+        let mut windows = add(&mut builder, 0, &[&[][..]; 3], Ids::None);
+        windows.extend(add(&mut builder, 3, &[&[][..]; 2], Ids::None));
         assert_eq!(windows.iter().map(|window| window.seqs.clone()).collect::<Vec<_>>().concat(), [0..2, 2..4]);
         assert_eq!(builder.take().records, 1);
     }

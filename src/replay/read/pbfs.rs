@@ -71,7 +71,8 @@ impl PrefixHash {
 
     /// The furthest mark of each that holds for this file.
     fn furthest<'a>(&mut self, delivered: &'a [PbfsDelivered]) -> io::Result<Vec<Before<'a>>> {
-        let mut marks: Vec<_> = delivered.iter().flat_map(|known| known.marks.iter().map(move |mark| (mark, known))).collect();
+        let mut marks: Vec<_> =
+            delivered.iter().flat_map(|known| known.marks.iter().map(move |mark| (mark, known))).collect();
         marks.sort_by_key(|(mark, _)| mark.end);
         let mut furthest: Vec<Before<'a>> = Vec::new();
         for (mark, known) in marks {
