@@ -34,10 +34,19 @@ pub(super) fn run(args: &ReplayArgs, output: &OutputArgs) -> Result<Exit, Failur
     } else {
         Catalog::build(discover(&args.paths).map_err(Failure::fatal)?)
     };
+    if !args.watch {
+        check_sessions(&catalog, args)?;
+    }
     let dirs = StateDirs::resolve(&args.paths, args.state_dir.as_deref());
-    let observer = observer(output);
+    let observer = observer(output, options.give_up_after);
     let (report, exit) = if args.dry_run {
-        let endpoint = destination(&args.destination).ok().map(|destination| destination.name().to_owned());
+        let endpoint = match destination(&args.destination) {
+            Ok(destination) => Some(destination.name().to_owned()),
+            Err(failure) => {
+                note(format!("what was delivered before isn't known here: {}", shown(&failure.message)));
+                None
+            }
+        };
         let checkpoints = Checkpoints::look(&(Arc::new(Disk) as Arc<dyn Storage>), &dirs);
         let report = dry_run(&catalog, endpoint.as_deref(), &checkpoints, &options, &*observer);
         let exit = exit_of(&report);
@@ -52,10 +61,24 @@ pub(super) fn run(args: &ReplayArgs, output: &OutputArgs) -> Result<Exit, Failur
     if !output.json {
         print_report(&report, &args.paths);
     }
-    if let Some(stopped) = &report.stopped {
+    // People have read why; a script reads it here.
+    if let Some(stopped) = report.stopped.as_ref().filter(|_| output.json || output.quiet) {
         note(format!("error: {}", shown(stopped)));
     }
     Ok(exit)
+}
+
+/// Whoever names a session means one that is there.
+fn check_sessions(catalog: &Catalog, args: &ReplayArgs) -> Result<(), Failure> {
+    let is_there = |id| catalog.sessions.iter().any(|session| session.id == id);
+    match args.selection.session.iter().find(|id| !is_there(**id)) {
+        None => Ok(()),
+        Some(id) => {
+            let text =
+                format!("session {id} isn't there, so that nothing was sent; `sift-replay ls` shows those that are");
+            Err(Failure::fatal(text))
+        }
+    }
 }
 
 async fn connect_and_replay(

@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::io::Write;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat};
 use indicatif::MultiProgress;
@@ -99,6 +100,15 @@ pub(super) fn bytes(value: u64) -> String {
 /// A time in UTC, from ns since the Unix epoch.
 pub(super) fn time(ns: i64) -> String {
     DateTime::from_timestamp_nanos(ns).to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+/// A length of time.
+pub(super) fn duration(value: Duration) -> String {
+    match value.as_secs_f64() {
+        seconds if seconds < 120.0 => format!("{seconds} s"),
+        seconds if seconds < 7200.0 => format!("{:.0} min", seconds / 60.0),
+        seconds => format!("{:.1} h", seconds / 3600.0),
+    }
 }
 
 /// A thing and how many of it.

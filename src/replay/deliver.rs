@@ -243,6 +243,11 @@ impl Delivery {
         let (mut attempts, mut failed_on) = (context.patience.attempts(), None);
         loop {
             context.patience.check()?;
+            tokio::select! {
+                () = self.admit(context, buffers, records, 0) => {}
+                // It hasn't begun, and isn't to any more.
+                () = context.patience.ending() => continue,
+            }
             let lane = context.lanes.pick(failed_on);
             let error = tokio::select! {
                 sent = self.attempt(context, IngestStream::open(&lane.connection), buffers, records) => match sent {
@@ -282,14 +287,21 @@ impl Delivery {
         buffers: &[Bytes],
         records: u64,
     ) -> Result<(), SendError> {
-        let bytes: usize = buffers.iter().map(Bytes::len).sum();
-        for buffer in buffers {
-            let share = buffer.len() as f64 / bytes as f64;
-            context.limiter.pass(buffer.len() as u64, records as f64 * share).await;
+        for (number, buffer) in buffers.iter().enumerate() {
+            if number > 0 {
+                self.admit(context, buffers, records, number).await;
+            }
             stream.push(buffer.clone()).await?;
             self.sent.fetch_add(buffer.len() as u64, Ordering::Relaxed);
         }
         stream.finish(context.options.acknowledgement_timeout).await
+    }
+
+    /// Waits until the rate allows one of the buffers.
+    async fn admit(&self, context: &Context<'_>, buffers: &[Bytes], records: u64, number: usize) {
+        let all: usize = buffers.iter().map(Bytes::len).sum();
+        let bytes = buffers.get(number).map_or(0, Bytes::len);
+        context.limiter.pass(bytes as u64, records as f64 * bytes as f64 / all.max(1) as f64).await;
     }
 
     fn is_settling(&self) -> bool {

@@ -2,15 +2,16 @@
 
 use std::time::Instant;
 
-use super::checkpoint::{Checkpoints, Done, PbfsMark};
-use super::job::JobState;
+use super::checkpoint::{Checkpoints, Done};
+use super::job::{JobState, PBFS_AS_ANOTHER};
 use super::observe::{Observer, ReplayEvent};
 use super::options::ReplayOptions;
 use super::outgoing::Outgoing;
-use super::plan::{Job, plan};
-use super::read::{Item, Memory, Reading, Selector, pbfs_id, read_job};
+use super::plan::{Job, not_selected, plan, schema_is_lost, schema_unreadable, sift_requests};
+use super::read::{Item, Memory, PbfsDelivered, Reading, Selector, pbfs_id, read_job};
 use super::report::{Report, add};
 use super::slots::Slots;
+use super::target::Target;
 use crate::catalog::Catalog;
 use crate::format::Mark;
 
@@ -25,18 +26,21 @@ pub fn dry_run(
 ) -> Report {
     let began = Instant::now();
     observer.event(&ReplayEvent::Found(catalog));
-    let mut report = Report { dry_run: true, ..Report::of(catalog) };
-    for job in plan(catalog, &options.selection) {
+    let jobs = plan(catalog, &options.selection);
+    let files_not_selected = not_selected(catalog, &jobs);
+    let mut report = Report { dry_run: true, files_not_selected, ..Report::of(catalog) };
+    for job in jobs {
         let mut state = JobState::new(job.clone());
-        let (done, marks) = known(&job, endpoint, checkpoints);
+        let (done, delivered) = known(&job, endpoint, checkpoints, options);
+        state.line.refusal = refusal(&job, options);
         let reading = Reading {
             job: job.clone(),
             outgoing: Outgoing::default(),
-            window_bytes: options.window_bytes,
+            window_size: options.window_size(),
             slots: Slots::unlimited(),
             selector: Selector::new(&options.selection),
             done,
-            marks,
+            delivered,
         };
         let mut count = |item| {
             count(&mut state, &job, item, observer);
@@ -53,23 +57,37 @@ pub fn dry_run(
     report
 }
 
-/// What is known to be delivered to an endpoint, whichever organization and run it went to.
-fn known(job: &Job, endpoint: Option<&str>, checkpoints: &Checkpoints) -> (Done, Vec<PbfsMark>) {
+/// What is known to be delivered to an endpoint, as what it would be now, whichever organization it went to.
+fn known(
+    job: &Job,
+    endpoint: Option<&str>,
+    checkpoints: &Checkpoints,
+    options: &ReplayOptions,
+) -> (Done, Vec<PbfsDelivered>) {
     let Some(endpoint) = endpoint else { return Default::default() };
+    let target = Target::new(endpoint, None, &options.rewrite);
     match job {
-        Job::Session(session) => (checkpoints.known(endpoint, session.id), Vec::new()),
+        Job::Session(session) => (checkpoints.done_for(|known| known.anywhere() == target, session.id), Vec::new()),
         Job::Pbfs(file) => {
             let Ok(Some(id)) = pbfs_id(&file.path) else { return Default::default() };
-            let targets = checkpoints.list().into_iter().map(|known| known.target);
-            let targets = targets.filter(|target| target.endpoint() == endpoint);
-            let marks = |target| {
-                let delivered = checkpoints.pbfs_delivered(&target, id);
-                checkpoints.pbfs_marks(&target, id).into_iter().map(move |mark| mark.without(&delivered))
-            };
-            let mut marks: Vec<_> = targets.flat_map(marks).collect();
-            marks.sort_by_key(|mark| mark.end);
-            (Done::default(), marks)
+            let known = checkpoints.pbfs_marks_for(|known| known.anywhere().part_of(&target), id).into_iter();
+            let known = known.map(|(selection, marks, since)| {
+                let selector = Selector::new(&selection);
+                PbfsDelivered { selector, marks, since, own: false }
+            });
+            (Done::default(), known.collect())
         }
+    }
+}
+
+/// Why nothing of it could be sent, as far as that can be told from here.
+fn refusal(job: &Job, options: &ReplayOptions) -> Option<String> {
+    match job {
+        Job::Pbfs(_) => options.rewrite.asset.as_ref().map(|_| PBFS_AS_ANOTHER.to_owned()),
+        Job::Session(session) => match &session.requests {
+            None => Some(schema_is_lost(session.id)),
+            Some(requests) => sift_requests(requests).err().map(|error| schema_unreadable(session.id, &error)),
+        },
     }
 }
 
@@ -77,7 +95,12 @@ fn count(state: &mut JobState, job: &Job, item: Item, observer: &dyn Observer) {
     let JobState { line, findings, .. } = state;
     let totals = &mut line.totals;
     match item {
-        Item::Window(window) => totals.records_found += window.records,
+        Item::Window(window) => {
+            totals.records_found += window.records;
+            if line.refusal.is_some() {
+                add(&mut totals.records_refused, window.records);
+            }
+        }
         Item::Passed(passed) => passed.count(totals),
         Item::Mark(message) => {
             if let Some(Mark::Dropped(dropped)) = &message.mark {

@@ -14,7 +14,7 @@ use super::job::{self, JobState};
 use super::lane::Lanes;
 use super::observe::{Observer, ReplayEvent};
 use super::options::ReplayOptions;
-use super::plan::{Job, JobKey, plan};
+use super::plan::{Job, JobKey, not_selected, plan};
 use super::rate::Limiter;
 use super::registering::persist;
 use super::report::Report;
@@ -167,6 +167,7 @@ struct Engine<'a> {
     /// What the last search found that isn't a job.
     ignored: u64,
     unreadable: u64,
+    not_selected: u64,
     /// Files of all searches.
     files: HashSet<PathBuf>,
     known: HashMap<JobKey, Known>,
@@ -183,6 +184,7 @@ impl<'a> Engine<'a> {
             searches: work.watch.map(|rescan| Searches::new(work.paths, rescan)),
             ignored: 0,
             unreadable: 0,
+            not_selected: 0,
             files: HashSet::new(),
             known: HashMap::new(),
             order: Vec::new(),
@@ -197,7 +199,9 @@ impl<'a> Engine<'a> {
         let before = (self.ignored, self.unreadable, self.files.len());
         self.ignored = catalog.ignored.len() as u64;
         self.unreadable = catalog.unreadable.len() as u64;
-        for job in plan(catalog, &self.context.options.selection) {
+        let jobs = plan(catalog, &self.context.options.selection);
+        self.not_selected = not_selected(catalog, &jobs);
+        for job in jobs {
             self.files.extend(job.files().into_iter().map(|(path, _)| path));
             let key = job.key();
             match self.known.get_mut(&key) {
@@ -331,6 +335,7 @@ impl<'a> Engine<'a> {
             pbfs_files,
             files_ignored: self.ignored,
             files_unreadable: self.unreadable + there().map(|state| state.findings.unreadable()).sum::<u64>(),
+            files_not_selected: self.not_selected,
             files_archived: self.states().map(|state| state.archived).sum(),
             files_deleted: self.states().map(|state| state.deleted).sum(),
             lines: self

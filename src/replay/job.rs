@@ -10,7 +10,7 @@ use futures_util::stream::FuturesUnordered;
 use prost::Message;
 use tokio::sync::mpsc;
 
-use super::checkpoint::{Checkpoint, Done, PbfsMark, StateError};
+use super::checkpoint::{Checkpoint, Done, StateError};
 use super::context::{Context, DeadLetter, blocking};
 use super::dead_letter::RefusedRecord;
 use super::deliver::{Delivered, Delivery, RefusedMessage};
@@ -19,7 +19,7 @@ use super::observe::{Origin, ReplayEvent};
 use super::options::OnReject;
 use super::outgoing::Outgoing;
 use super::plan::Job;
-use super::read::{Gone, Item, Memory, Reading, Selector, pbfs_id, read_job};
+use super::read::{Gone, Item, Memory, PbfsDelivered, Reading, Selector, pbfs_id, read_job};
 use super::registering::{Registered, add_flows, register};
 use super::report::{Line, Totals, add};
 use super::retiring::KeptFile;
@@ -33,6 +33,9 @@ use crate::segment::SegmentError;
 
 /// Items that wait between the reading thread and the job.
 const READ_AHEAD: usize = 1;
+
+pub(super) const PBFS_AS_ANOTHER: &str = "a backup of the official library carries the ids of its asset and can't be delivered as another: replay it without \
+     --asset-as";
 
 const PBFS_HINT: &str = "Such a backup carries the ids of the server that it was made for: send it to that one";
 
@@ -148,17 +151,18 @@ pub(super) async fn run(context: &Context<'_>, mut state: JobState) -> JobState 
         Job::Pbfs(_) => context.target.of(&context.options.selection),
         Job::Session(_) => context.target.clone(),
     };
-    let (done, marks) = delivered_before(context, &target, subject);
-    let hopeful = !done.acknowledged.is_empty() || !marks.is_empty() || context.options.despite_refusals;
-    let watermark = Watermark::new(&marks);
+    let (done, delivered) = delivered_before(context, &target, subject);
+    let hopeful = !done.acknowledged.is_empty() || !delivered.is_empty() || context.options.despite_refusals;
+    let own = delivered.iter().find(|known| known.own);
+    let watermark = Watermark::new(own.map_or(&[], |known| &known.marks));
     let reading = Reading {
         job: job.clone(),
         outgoing: outgoing.clone(),
-        window_bytes: context.options.window_bytes,
+        window_size: context.options.window_size(),
         slots: context.slots.clone(),
         selector: Selector::new(&context.options.selection),
         done,
-        marks,
+        delivered,
     };
     let delivery = match &state.delivery {
         Some(delivery) if delivery.outgoing == outgoing => delivery.clone(),
@@ -192,13 +196,20 @@ async fn subject(job: &Job) -> Result<Option<Subject>, (PathBuf, SegmentError)> 
     }
 }
 
-fn delivered_before(context: &Context<'_>, target: &Target, subject: Option<Subject>) -> (Done, Vec<PbfsMark>) {
+/// What of a job's records needn't be sent: what went to its target, and of a PBFS file also what went to the same place
+/// when something else was selected.
+fn delivered_before(context: &Context<'_>, target: &Target, subject: Option<Subject>) -> (Done, Vec<PbfsDelivered>) {
     let checkpoints = &context.state.checkpoints;
     match subject {
         Some(Subject::Session(session)) => (checkpoints.done(target, session), Vec::new()),
         Some(Subject::Pbfs(id)) => {
-            let delivered = checkpoints.pbfs_delivered(target, id);
-            (Done { acknowledged: delivered, ..Done::default() }, checkpoints.pbfs_marks(target, id))
+            let such = |known: &Target| Some((known.part_of(&context.target)?, known == target));
+            let known = checkpoints.pbfs_marks_for(such, id).into_iter();
+            let known = known.map(|((selection, own), marks, since)| {
+                let selector = Selector::new(&selection);
+                PbfsDelivered { selector, marks, since, own }
+            });
+            (Done::default(), known.collect())
         }
         None => Default::default(),
     }
@@ -209,8 +220,7 @@ async fn outgoing(context: &Context<'_>, state: &mut JobState, job: &Job) -> Res
     let end_stream = context.options.on_reject != OnReject::Accept;
     let (suffix, fresh) = match job {
         Job::Pbfs(_) if context.options.rewrite.asset.is_some() => {
-            let why = "a backup of the official library carries the ids of its asset: it can't be delivered as another";
-            return Err(Stop::Job(why.to_owned()));
+            return Err(Stop::Job(PBFS_AS_ANOTHER.to_owned()));
         }
         Job::Pbfs(_) => (Suffix::without_ids(end_stream), false),
         Job::Session(session) => match register(context, &mut state.registered, session).await? {
@@ -515,7 +525,7 @@ impl<'a> JobRun<'a> {
     fn stop(&mut self, stop: Stop) {
         let reason = match (self.flight.job, &stop) {
             (_, Stop::Interrupted) => return,
-            (Job::Pbfs(_), Stop::Job(reason)) => format!("{reason}. {PBFS_HINT}"),
+            (Job::Pbfs(_), Stop::Job(reason)) if reason != PBFS_AS_ANOTHER => format!("{reason}. {PBFS_HINT}"),
             _ => stop.to_string(),
         };
         if matches!(stop, Stop::All(_) | Stop::Here(_)) {

@@ -39,7 +39,7 @@ pub enum ReplayEvent<'a> {
     Registered {
         /// The session.
         session: Uuid,
-        /// What was asked for.
+        /// What was asked for; its asset and run are those that records are delivered to.
         requests: &'a Requests,
         /// What Sift answered.
         registration: &'a Registration,

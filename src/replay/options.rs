@@ -113,6 +113,30 @@ pub struct ReplayOptions {
     pub after: After,
 }
 
+/// Under a rate, a window is no more than what may go in this time: its stream never waits long, neither does
+/// whoever wants to see progress or an end.
+const PACE: Duration = Duration::from_secs(1);
+
+/// How large a window may be. Whichever is reached first closes it; a single record may be larger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct WindowSize {
+    pub(super) bytes: usize,
+    pub(super) records: u64,
+}
+
+impl ReplayOptions {
+    /// How large windows are.
+    pub(super) fn window_size(&self) -> WindowSize {
+        let in_pace = |rate: NonZeroU64| rate.get().saturating_mul(PACE.as_secs());
+        let (bytes, records) = match self.rate {
+            Some(Rate::Bytes(rate)) => (usize::try_from(in_pace(rate)).unwrap_or(usize::MAX), u64::MAX),
+            Some(Rate::Records(rate)) => (usize::MAX, in_pace(rate)),
+            None => (usize::MAX, u64::MAX),
+        };
+        WindowSize { bytes: self.window_bytes.min(bytes), records }
+    }
+}
+
 impl Default for ReplayOptions {
     fn default() -> Self {
         Self {
@@ -130,5 +154,23 @@ impl Default for ReplayOptions {
             rate: None,
             after: After::default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_takes_no_longer_than_the_pace_however_slow_it_is() {
+        let size = |rate| {
+            let WindowSize { bytes, records } = ReplayOptions { rate, ..ReplayOptions::default() }.window_size();
+            (bytes, records)
+        };
+        let of = |rate| NonZeroU64::new(rate).unwrap();
+        assert_eq!(size(None), (4 << 20, u64::MAX));
+        assert_eq!(size(Some(Rate::Bytes(of(10_000)))), (10_000, u64::MAX));
+        assert_eq!(size(Some(Rate::Bytes(of(u64::MAX)))), (4 << 20, u64::MAX));
+        assert_eq!(size(Some(Rate::Records(of(1)))), (4 << 20, 1));
     }
 }

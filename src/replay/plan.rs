@@ -116,6 +116,21 @@ fn selects(selection: &Selection, session: &Session) -> bool {
     by_id && (selection.assets.is_empty() || selection.assets.iter().any(is))
 }
 
+/// How many files are recordings that aren't selected.
+pub(super) fn not_selected(catalog: &Catalog, jobs: &[Job]) -> u64 {
+    let segments: usize = catalog.sessions.iter().map(|session| session.segments.len()).sum();
+    let selected: usize = jobs.iter().map(|job| job.files().len()).sum();
+    (segments + catalog.pbfs.len()).saturating_sub(selected) as u64
+}
+
+pub(super) fn schema_is_lost(session: Uuid) -> String {
+    format!("the schema of session {session} is lost: replay it together with another segment of the session")
+}
+
+pub(super) fn schema_unreadable(session: Uuid, error: &prost::DecodeError) -> String {
+    format!("the schema of session {session} can't be read: {error}")
+}
+
 /// A session's requests as Sift's own types; `None` if there are none, because each record carries its own ids ([F-19]).
 pub(super) fn sift_requests(
     requests: &Requests,

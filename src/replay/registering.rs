@@ -4,7 +4,7 @@ use sift_rs::ingestion_configs::v2::{CreateIngestionConfigFlowsRequest, FlowConf
 
 use super::context::Context;
 use super::observe::{Origin, ReplayEvent};
-use super::plan::sift_requests;
+use super::plan::{schema_is_lost, schema_unreadable, sift_requests};
 use super::retry::Stop;
 use crate::catalog::{Requests, Session};
 use crate::format::AddedFlows;
@@ -65,15 +65,11 @@ pub(super) async fn register(
     session: &Session,
 ) -> Result<Option<Registration>, Stop> {
     context.patience.check()?;
-    let lost = |why: &str| Stop::Job(format!("the schema of session {} {why}", session.id));
-    let requests = session
-        .requests
-        .as_ref()
-        .ok_or_else(|| lost("is lost: replay it together with another segment of the session"))?;
+    let requests = session.requests.as_ref().ok_or_else(|| Stop::Job(schema_is_lost(session.id)))?;
     if let Some(known) = registered.as_ref().filter(|known| known.requests == *requests) {
         return Ok(Some(known.registration.clone()));
     }
-    let read = sift_requests(requests).map_err(|error| lost(&format!("can't be read: {error}")))?;
+    let read = sift_requests(requests).map_err(|error| Stop::Job(schema_unreadable(session.id, &error)))?;
     let Some((config, run)) = read else { return Ok(None) };
     let config = match &context.options.rewrite.asset {
         Some(asset) => as_asset(&config, asset),
@@ -99,7 +95,13 @@ pub(super) async fn register(
 }
 
 fn tell(context: &Context<'_>, session: &Session, requests: &Requests, registration: Registration) {
-    let event = ReplayEvent::Registered { session: session.id, requests, registration: &registration };
+    // As what they are delivered, which need not be what was recorded.
+    let mut requests = requests.clone();
+    let rewrite = &context.options.rewrite;
+    requests.asset = rewrite.asset.clone().unwrap_or(requests.asset);
+    requests.run_name = rewrite.run.clone().or(requests.run_name);
+    let registration = Registration { run_id: context.run_id.clone().or(registration.run_id), ..registration };
+    let event = ReplayEvent::Registered { session: session.id, requests: &requests, registration: &registration };
     context.observer.event(&event);
 }
 

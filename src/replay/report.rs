@@ -98,6 +98,8 @@ pub struct Report {
     pub pbfs_files: u64,
     /// Files that are something else.
     pub files_ignored: u64,
+    /// Segments and PBFS files of which nothing was asked for.
+    pub files_not_selected: u64,
     /// Files that can't be read.
     pub files_unreadable: u64,
     /// Files that were moved into the archive, all of them delivered.

@@ -37,8 +37,43 @@ impl Target {
             return self.clone();
         }
         let Selection { from_ns, to_ns, flows, .. } = selection;
-        let part = format!("from {from_ns:?} to {to_ns:?} flows {flows:?}");
-        Self(format!("{} part={part:?}", self.0))
+        let mut text = self.0.clone();
+        let mut add = |name: &str, value: &str| text.push_str(&format!(" {name}={value:?}"));
+        from_ns.iter().for_each(|ns| add("from", &ns.to_string()));
+        to_ns.iter().for_each(|ns| add("to", &ns.to_string()));
+        let mut flows = flows.clone();
+        flows.sort();
+        flows.dedup();
+        flows.iter().for_each(|flow| add("flow", flow));
+        Self(text)
+    }
+
+    /// What must be selected of a file to make this target of `whole`; everything if it is `whole` itself, `None` if it is
+    /// another one.
+    pub(super) fn part_of(&self, whole: &Self) -> Option<Selection> {
+        let mut rest = self.0.strip_prefix(&whole.0)?;
+        let mut selection = Selection::default();
+        while !rest.is_empty() {
+            let (name, value, behind) = take_field(rest)?;
+            match name {
+                "from" => selection.from_ns = Some(value.parse().ok()?),
+                "to" => selection.to_ns = Some(value.parse().ok()?),
+                "flow" => selection.flows.push(value),
+                _ => return None,
+            }
+            rest = behind;
+        }
+        // Whatever else was meant, it isn't this.
+        (whole.of(&selection) == *self).then_some(selection)
+    }
+
+    /// This target, whichever organization it is in.
+    pub(super) fn anywhere(&self) -> Self {
+        let (endpoint, rest) = self.0.split_at(self.endpoint().len());
+        match take_field(rest) {
+            Some(("organization", _, behind)) => Self(format!("{endpoint}{behind}")),
+            _ => self.clone(),
+        }
     }
 
     /// A target as it stands in a journal or a dead letter.
@@ -49,23 +84,20 @@ impl Target {
     /// What the text says, if it is one that [`new`](Self::new) makes, perhaps of what was selected of a file.
     pub(super) fn parts(&self) -> Option<Parts> {
         let endpoint = self.endpoint();
-        let (mut parts, mut of, mut rest) = (Parts::default(), None, self.0.get(endpoint.len()..)?);
-        while !rest.is_empty() {
-            let (name, quoted) = rest.strip_prefix(' ')?.split_once('=')?;
-            let (value, behind) = unquote(quoted)?;
+        let (mut parts, mut rest) = (Parts::default(), self.0.get(endpoint.len()..)?);
+        while let Some((name, value, behind)) = take_field(rest) {
             match name {
                 "organization" => parts.organization = Some(value),
                 "asset" => parts.rewrite.asset = Some(value),
                 "run" => parts.rewrite.run = Some(value),
                 "shift" => parts.rewrite.shift_ns = value.strip_suffix(" ns")?.parse().ok()?,
-                "part" => of = Some(value),
-                _ => return None,
+                _ => break,
             }
             rest = behind;
         }
-        let of = of.map(|part| format!(" part={part:?}")).unwrap_or_default();
-        let again = Self::new(endpoint, parts.organization.as_deref(), &parts.rewrite);
-        (again.0 + &of == self.0).then_some(parts)
+        // What is left must be a selection; and nobody else writes a text like this.
+        let whole = Self::new(endpoint, parts.organization.as_deref(), &parts.rewrite);
+        self.part_of(&whole).map(|_| parts)
     }
 
     /// As text: the endpoint, a space, and what else distinguishes it.
@@ -86,29 +118,33 @@ pub(super) struct Parts {
     pub(super) rewrite: Rewrite,
 }
 
-/// Undoes what `{:?}` does to a text at the beginning of `quoted`; returns what is behind it, too.
-fn unquote(quoted: &str) -> Option<(String, &str)> {
-    let inner = quoted.strip_prefix('"')?;
-    let (mut value, mut chars) = (String::new(), inner.char_indices());
-    while let Some((at, c)) = chars.next() {
-        match c {
-            '"' => return Some((value, inner.get(at + 1..)?)),
-            '\\' => value.push(match chars.next()?.1 {
-                'n' => '\n',
-                'r' => '\r',
-                't' => '\t',
-                '0' => '\0',
-                'u' => {
-                    let (hex, _) = inner.get(at..)?.strip_prefix("\\u{")?.split_once('}')?;
-                    chars.find(|(_, c)| *c == '}')?;
-                    char::from_u32(u32::from_str_radix(hex, 16).ok()?)?
-                }
-                c => c,
-            }),
+/// Takes ` name="value"` from the beginning of a target's text: name, value and what is behind.
+fn take_field(text: &str) -> Option<(&str, String, &str)> {
+    let (name, rest) = text.strip_prefix(' ')?.split_once("=\"")?;
+    let (mut value, mut chars) = (String::new(), rest.chars());
+    loop {
+        match chars.next()? {
+            '"' => return Some((name, value, chars.as_str())),
+            '\\' => value.push(unescaped(&mut chars)?),
             c => value.push(c),
         }
     }
-    None
+}
+
+/// What Rust's `Debug` has written behind a backslash.
+fn unescaped(chars: &mut std::str::Chars<'_>) -> Option<char> {
+    Some(match chars.next()? {
+        'n' => '\n',
+        'r' => '\r',
+        't' => '\t',
+        '0' => '\0',
+        'u' => {
+            let (digits, rest) = chars.as_str().strip_prefix('{')?.split_once('}')?;
+            *chars = rest.chars();
+            char::from_u32(u32::from_str_radix(digits, 16).ok()?)?
+        }
+        c => c,
+    })
 }
 
 impl fmt::Display for Target {
@@ -224,5 +260,40 @@ mod tests {
             assert_eq!(Target::from_text(text).parts(), None, "{text}");
         }
         assert_eq!(Target::from_text("e").parts(), Some(Parts::default()));
+    }
+
+    #[test]
+    fn a_part_is_read_as_it_was_written() {
+        let whole = Target::new("https://example.com:443", Some("an \"org\""), &Rewrite::default());
+        assert_eq!(whole.part_of(&whole), Some(Selection::default()));
+        let parts = [
+            Selection { from_ns: Some(i64::MIN), ..Selection::default() },
+            Selection { from_ns: Some(-1), to_ns: Some(7), ..Selection::default() },
+            Selection {
+                flows: vec!["a\" flow=\"b\\".to_owned(), "\u{1b}\n\0µ\u{301}'".to_owned()],
+                ..Selection::default()
+            },
+        ];
+        for part in &parts {
+            let target = whole.of(part);
+            assert_eq!(target.part_of(&whole), Some(part.clone()), "{target}");
+            assert_eq!(whole.part_of(&target), None);
+            assert!(!target.anywhere().as_str().contains("organization"), "{target}");
+        }
+        let again = Selection { flows: vec!["b".to_owned(), "a".to_owned(), "b".to_owned()], ..Selection::default() };
+        let sorted = Selection { flows: vec!["a".to_owned(), "b".to_owned()], ..Selection::default() };
+        assert_eq!(whole.of(&again), whole.of(&sorted));
+        for text in
+            ["", " x=\"1\"", " from=\"x\"", " from=\"01\"", " flow=\"a", " flow=\"a\\", " flow=\"\\u{110000}\"", "!"]
+        {
+            let other = Target::from_text(&format!("{whole}{text}"));
+            assert_eq!(other.part_of(&whole).is_some(), text.is_empty(), "{text}");
+        }
+        let shifted =
+            Target::new("https://example.com:443", Some("an \"org\""), &Rewrite { shift_ns: 1, ..Rewrite::default() });
+        assert_eq!(shifted.part_of(&whole), None);
+        assert_eq!(whole.anywhere().as_str(), "https://example.com:443");
+        assert_eq!(whole.anywhere().anywhere(), whole.anywhere());
+        assert_eq!(shifted.anywhere().as_str(), "https://example.com:443 shift=\"1 ns\"");
     }
 }

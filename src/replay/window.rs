@@ -6,6 +6,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::options::WindowSize;
 use super::outgoing::{Ids, Outgoing};
 use super::slots::Slots;
 use crate::sift::{MESSAGE_PREFIX_BYTES, message_prefix};
@@ -95,7 +96,7 @@ const SLACK_BYTES: usize = 4 << 10;
 #[derive(Debug)]
 pub(super) struct WindowBuilder {
     outgoing: Outgoing,
-    window_bytes: usize,
+    size: WindowSize,
     buffer_bytes: usize,
     slots: Slots,
     window: Window,
@@ -107,11 +108,11 @@ pub(super) struct WindowBuilder {
 }
 
 impl WindowBuilder {
-    pub(super) fn new(outgoing: Outgoing, window_bytes: usize, slots: Slots) -> Self {
-        let buffer_bytes = window_bytes.clamp(1, BUFFER_BYTES);
+    pub(super) fn new(outgoing: Outgoing, size: WindowSize, slots: Slots) -> Self {
+        let buffer_bytes = size.bytes.clamp(1, BUFFER_BYTES);
         Self {
             outgoing,
-            window_bytes,
+            size,
             buffer_bytes,
             slots,
             window: Window::default(),
@@ -127,7 +128,7 @@ impl WindowBuilder {
     }
 
     /// Adds records that are protobuf messages; the first has the seq `first_seq`. Hands each window that is full to
-    /// `full`: none is larger than `window_bytes` and one record, whatever a frame decompresses to.
+    /// `full`: none is larger than its size and one record, whatever a frame decompresses to.
     ///
     /// # Errors
     /// What `full` returns; [`Closed`](super::slots::Closed) if no more windows are wanted.
@@ -154,7 +155,8 @@ impl WindowBuilder {
             self.buffered += 1;
             seq += 1;
             let window_bytes = self.window.bytes.saturating_add(self.buffer.len() as u64);
-            if window_bytes >= self.window_bytes as u64 {
+            let records = self.window.records + self.buffered;
+            if window_bytes >= self.size.bytes as u64 || records >= self.size.records {
                 self.window.extend_seqs(from..seq);
                 from = seq;
                 full(self.take())?;
@@ -199,7 +201,7 @@ mod tests {
 
     fn builder(window_bytes: usize) -> WindowBuilder {
         let outgoing = Outgoing::new(Suffix::new("c", None, false), 0);
-        WindowBuilder::new(outgoing, window_bytes, Slots::unlimited())
+        WindowBuilder::new(outgoing, WindowSize { bytes: window_bytes, records: u64::MAX }, Slots::unlimited())
     }
 
     fn add(builder: &mut WindowBuilder, first_seq: u64, records: &[&[u8]], ids: Ids) -> Vec<Window> {
@@ -251,6 +253,16 @@ mod tests {
         assert_eq!(window.buffers.len(), 2);
         assert_eq!(window.seqs.len(), 1);
         assert_eq!(window.messages().count(), 20_000);
+    }
+
+    #[test]
+    fn a_window_is_full_of_records_too() {
+        let mut builder = builder(4 << 20);
+        builder.size.records = 2;
+        let mut windows = add(&mut builder, 0, &[&[][..]; 3], Ids::None);
+        windows.extend(add(&mut builder, 3, &[&[][..]; 2], Ids::None));
+        assert_eq!(windows.iter().map(|window| window.seqs.clone()).collect::<Vec<_>>().concat(), [0..2, 2..4]);
+        assert_eq!(builder.take().records, 1);
     }
 
     #[test]

@@ -37,7 +37,10 @@ pub(super) fn run(args: &DeadLettersArgs, dirs: &StateDirs, output: &OutputArgs)
     }
     let waiting = waiting_dead_letters(&own, &looked).map_err(Failure::fatal)?;
     drop(looked);
-    let observer = observer(output);
+    let window_bytes = args.window_bytes.and_then(|bytes| usize::try_from(bytes).ok());
+    let defaults = ReplayOptions::default();
+    let options = ReplayOptions { window_bytes: window_bytes.unwrap_or(defaults.window_bytes), ..defaults };
+    let observer = observer(output, options.give_up_after);
     if !waiting.targets.keys().any(is_own) {
         observer.event(&ReplayEvent::Summary(&Report::default()));
         say(output, format!("no dead letters of {} wait for being sent", shown(destination.name())));
@@ -46,9 +49,6 @@ pub(super) fn run(args: &DeadLettersArgs, dirs: &StateDirs, output: &OutputArgs)
         return Ok(if waiting.troubles.is_empty() { Exit::Complete } else { Exit::Incomplete });
     }
     let state = State::open(Arc::new(Disk), dirs.clone()).map_err(Failure::fatal)?;
-    let window_bytes = args.window_bytes.and_then(|bytes| usize::try_from(bytes).ok());
-    let defaults = ReplayOptions::default();
-    let options = ReplayOptions { window_bytes: window_bytes.unwrap_or(defaults.window_bytes), ..defaults };
     let (retried, exit) = runtime()?.block_on(connect_and_retry(&destination, &state, &own, &options, &*observer))?;
     let Retried { report, others, troubles } = &retried;
     if !output.json {

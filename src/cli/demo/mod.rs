@@ -196,7 +196,7 @@ fn replay_into(recordings: &Path, received: &Path, output: &OutputArgs) -> Resul
     let catalog = Catalog::build(discover(&[recordings.to_owned()]).map_err(Failure::fatal)?);
     let observer: Box<dyn Observer> = match output {
         OutputArgs { json: true, .. } => Box::new(JsonButSummary),
-        _ => observer(output),
+        _ => observer(output, None),
     };
     let report = runtime()?.block_on(async {
         let registry = Arc::new(Registry::new());

@@ -170,6 +170,7 @@ pub(in crate::cli) fn summary_json(report: &Report) -> Value {
         ("segments", json!(report.segments)),
         ("pbfs_files", json!(report.pbfs_files)),
         ("files_ignored", json!(report.files_ignored)),
+        ("files_not_selected", json!(report.files_not_selected)),
         ("files_unreadable", json!(report.files_unreadable)),
         ("files_archived", json!(report.files_archived)),
         ("files_deleted", json!(report.files_deleted)),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::words::{damage_text, mark_text, origin_text, skipped_text, torn_text, unreadable_text};
 use crate::catalog::Catalog;
-use crate::cli::text::{bytes, count, number, shown, shown_path};
+use crate::cli::text::{bytes, count, duration, number, shown, shown_path};
 use crate::replay::{Origin, ReplayEvent};
 
 /// What is alike is told once in so long.
@@ -65,9 +65,21 @@ pub(super) struct Lines {
     passed_over: HashSet<PathBuf>,
     /// Whether something has happened since it was said that all is delivered.
     moved: bool,
+    /// How long is tried again, told with the first failure.
+    patience: Option<String>,
 }
 
 impl Lines {
+    /// `give_up_after`: how long is tried without progress.
+    pub(super) fn new(give_up_after: Option<Duration>) -> Self {
+        let how_long = match give_up_after {
+            None => "for as long as it takes".to_owned(),
+            Some(most) => format!("until nothing has gone well for {} (--give-up-after)", duration(most)),
+        };
+        let patience = format!("this goes on {how_long}; Ctrl-C ends it, and what is acknowledged is remembered");
+        Self { patience: Some(patience), ..Self::default() }
+    }
+
     /// What there is to say of an event.
     pub(super) fn texts(&mut self, event: &ReplayEvent<'_>, now: Instant) -> Vec<String> {
         match event {
@@ -77,7 +89,12 @@ impl Lines {
                 self.moved = true;
                 Vec::new()
             }
-            event => self.text(event, now).into_iter().collect(),
+            event => {
+                let text = self.text(event, now);
+                let retries = matches!(event, ReplayEvent::Retrying { .. });
+                let patience = if retries { self.patience.take() } else { None };
+                text.into_iter().chain(patience).collect()
+            }
         }
     }
 
@@ -188,6 +205,21 @@ mod tests {
         assert_eq!(lines.texts(&connection, start).len(), 1, "and that of somebody else");
         let later = lines.texts(&retrying("no route"), start + PAUSE);
         assert!(later[0].contains("10,000 times of late"), "{later:?}");
+    }
+
+    #[test]
+    fn how_long_is_tried_again_is_told_once() {
+        let now = Instant::now();
+        let told = |give_up_after| {
+            let mut lines = Lines::new(give_up_after);
+            let texts = lines.texts(&retrying("no route"), now);
+            assert_eq!(lines.texts(&retrying("another"), now).len(), 1);
+            assert_eq!(texts.len(), 2, "{texts:?}");
+            texts.into_iter().next_back().unwrap()
+        };
+        assert!(told(Some(Duration::from_secs(900))).contains("for 15 min (--give-up-after); Ctrl-C ends it"));
+        assert!(told(Some(Duration::from_millis(500))).contains("for 0.5 s"));
+        assert!(told(None).contains("as long as it takes; Ctrl-C ends it"));
     }
 
     #[test]

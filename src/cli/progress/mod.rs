@@ -30,11 +30,13 @@ const DRAWN_EVERY: Duration = Duration::from_millis(200);
 const TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// Whoever tells a replay's progress, as the arguments want it.
-pub(super) fn observer(output: &OutputArgs) -> Box<dyn Observer> {
+///
+/// `give_up_after`: how long the replay tries without progress.
+pub(super) fn observer(output: &OutputArgs, give_up_after: Option<Duration>) -> Box<dyn Observer> {
     match output {
         OutputArgs { json: true, .. } => Box::new(JsonLines),
         OutputArgs { quiet: true, .. } => Box::new(()),
-        _ => Box::new(People::new()),
+        _ => Box::new(People::new(give_up_after)),
     }
 }
 
@@ -61,8 +63,9 @@ impl Shared {
 }
 
 impl People {
-    fn new() -> Self {
-        let shared = Shared { lines: Lines::default(), progress: Progress::new(Instant::now()), bars: Bars::new() };
+    fn new(give_up_after: Option<Duration>) -> Self {
+        let lines = Lines::new(give_up_after);
+        let shared = Shared { lines, progress: Progress::new(Instant::now()), bars: Bars::new() };
         let every = if shared.bars.is_some() { DRAWN_EVERY } else { TOLD_EVERY };
         let shared = Arc::new(Mutex::new(shared));
         let ticker = Mutex::new(Ticker::start(Arc::clone(&shared), every));
@@ -127,7 +130,7 @@ mod tests {
 
     #[test]
     fn nothing_is_drawn_behind_the_summary() {
-        let people = People::new();
+        let people = People::new(None);
         people.event(&ReplayEvent::Waiting);
         for _ in 0..2 {
             people.event(&ReplayEvent::Summary(&Report::default()));
@@ -139,7 +142,7 @@ mod tests {
 
     #[test]
     fn an_observer_that_is_dropped_early_takes_its_thread_along() {
-        let people = People::new();
+        let people = People::new(None);
         let shared = Arc::downgrade(&people.shared);
         drop(people);
         assert!(shared.upgrade().is_none());

@@ -53,7 +53,8 @@ fn rows(report: &Report, paths: &[PathBuf]) -> Vec<(&'static str, String, bool)>
         ("already acknowledged", format!("{}, not sent again", records(t.records_already_acknowledged)), true),
         ("dead-lettered", dead_letters(t, paths), true),
         ("not selected", records(t.records_not_selected), t.records_not_selected > 0),
-        ("not delivered", records(t.records_refused), sending && t.records_refused > 0),
+        ("files not selected", number(report.files_not_selected), report.files_not_selected > 0),
+        (if sending { "not delivered" } else { "can't be sent" }, records(t.records_refused), t.records_refused > 0),
         ("damaged", format!("{} ({})", count(t.damaged_places, "place", "places"), bytes(t.damaged_bytes)), true),
         ("missing", records(t.records_missing), true),
         ("unreadable", format!("{} of a later version", records(t.records_unreadable)), t.records_unreadable > 0),
@@ -72,6 +73,7 @@ fn to_send(t: &Totals) -> u64 {
         .saturating_sub(t.records_already_acknowledged)
         .saturating_sub(t.records_dead_lettered)
         .saturating_sub(t.records_not_selected)
+        .saturating_sub(t.records_refused)
 }
 
 fn dead_letters(t: &Totals, paths: &[PathBuf]) -> String {
@@ -112,23 +114,27 @@ fn verdict(report: &Report) -> String {
         );
     }
     if report.dry_run {
-        return "DRY RUN: nothing was sent.".to_owned();
+        let wanting = shortcomings(report);
+        let but = if wanting.is_empty() { wanting } else { format!(" But {wanting}.") };
+        return format!("DRY RUN: nothing was sent.{but}");
     }
     if !report.is_complete() {
         return format!("INCOMPLETE: {}. All the rest is delivered.", shortcomings(report));
     }
     let t = &report.totals;
-    match (t.records_found, t.records_acknowledged) {
+    let asked = t.records_found.saturating_sub(t.records_not_selected);
+    let selects = t.records_not_selected > 0 || report.files_not_selected > 0;
+    let all = if selects { "all that was selected" } else { "all that was found" };
+    match (asked, t.records_acknowledged) {
+        (0, _) if selects => "NOTHING SELECTED: recordings are there, and none of their records is what was asked \
+                              for. `sift-replay ls` shows sessions, assets and times."
+            .to_owned(),
         (0, _) if report.sessions == 0 && report.pbfs_files == 0 => {
             "NOTHING TO REPLAY: no recording is there. Check the path; `sift-replay ls` shows what it holds.".to_owned()
         }
-        (0, _) => {
-            "NOTHING TO REPLAY: the recordings that are there hold no record that is asked for. `sift-replay ls` \
-                   shows what they hold."
-                .to_owned()
-        }
-        (_, 0) => "COMPLETE: all that was found had been delivered before.".to_owned(),
-        _ => "COMPLETE: all that was found is delivered.".to_owned(),
+        (0, _) => "NOTHING TO REPLAY: the recordings that are there hold no records.".to_owned(),
+        (_, 0) => format!("COMPLETE: {all} had been delivered before."),
+        _ => format!("COMPLETE: {all} is delivered."),
     }
 }
 
@@ -181,8 +187,14 @@ mod tests {
         assert_eq!(last(&report(all)), "COMPLETE: all that was found is delivered.");
         assert_eq!(last(&report(before)), "COMPLETE: all that was found had been delivered before.");
         assert!(last(&Report::default()).starts_with("NOTHING TO REPLAY: no recording is there"));
-        let unselected = Report { sessions: 2, ..Report::default() };
-        assert!(last(&unselected).contains("no record that is asked for"));
+        assert!(last(&Report { sessions: 2, ..Report::default() }).contains("hold no records"));
+        assert!(last(&Report { files_not_selected: 1, ..Report::default() }).starts_with("NOTHING SELECTED"));
+        let none = Totals { records_found: 3, records_not_selected: 3, ..Totals::default() };
+        assert!(last(&report(none)).starts_with("NOTHING SELECTED"));
+        let some = Totals { records_found: 4, records_not_selected: 1, ..all };
+        assert_eq!(last(&report(some)), "COMPLETE: all that was selected is delivered.");
+        let some = Totals { records_found: 4, records_not_selected: 1, ..before };
+        assert_eq!(last(&report(some)), "COMPLETE: all that was selected had been delivered before.");
         let interrupted = Report { interrupted: true, stopped: Some("interrupted".to_owned()), ..report(all) };
         assert!(last(&interrupted).starts_with("INTERRUPTED"));
         let stopped = Report { stopped: Some("no such key.".to_owned()), ..Report::default() };
@@ -207,7 +219,10 @@ mod tests {
         let texts = texts(&Report { dry_run: true, ..report(totals) }, &[]);
         assert!(texts.contains(&"would be sent         5 records".to_owned()), "{texts:#?}");
         assert!(texts.iter().all(|text| !text.starts_with("sent") && !text.starts_with("acknowledged")), "{texts:#?}");
-        assert_eq!(texts.last().unwrap(), "DRY RUN: nothing was sent.");
+        assert_eq!(
+            texts.last().unwrap(),
+            "DRY RUN: nothing was sent. But 1 record was refused and kept as a dead letter."
+        );
     }
 
     #[test]

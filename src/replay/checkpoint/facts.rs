@@ -216,13 +216,29 @@ impl Facts {
 
     /// Over all targets of an endpoint.
     pub(super) fn known(&self, endpoint: &str, session: Uuid) -> Done {
+        self.done_for(|target| target.endpoint() == endpoint, session)
+    }
+
+    /// What is done of a session for targets such as these.
+    pub(super) fn done_for(&self, such: impl Fn(&Target) -> bool, session: Uuid) -> Done {
         let mut all = Done::default();
-        for (_, known) in self.targets.iter().filter(|(target, _)| target.endpoint() == endpoint) {
-            if let Some(done) = known.sessions.get(&session) {
-                all.union(done);
-            }
+        for (_, known) in self.targets.iter().filter(|(target, _)| such(target)) {
+            known.sessions.get(&session).into_iter().for_each(|done| all.union(done));
         }
         all
+    }
+
+    /// The marks of a PBFS file, of each target of which there are some, with what `such` makes of the target.
+    pub(super) fn pbfs_marks_for<T>(
+        &self,
+        such: impl Fn(&Target) -> Option<T>,
+        id: PbfsId,
+    ) -> Vec<(T, Vec<PbfsMark>, SeqSet)> {
+        let of = |(target, known): (&Target, &TargetDone)| {
+            let since = known.delivered.get(&id).cloned().unwrap_or_default();
+            Some((such(target)?, marks(known.pbfs.get(&id)?), since))
+        };
+        self.targets.iter().filter_map(of).collect()
     }
 
     pub(super) fn pbfs_marks(&self, target: &Target, id: PbfsId) -> Vec<PbfsMark> {

@@ -136,6 +136,21 @@ impl Checkpoints {
         locked(&self.facts).known(endpoint, session)
     }
 
+    /// What is done of a session for targets such as these, together.
+    pub(in crate::replay) fn done_for(&self, such: impl Fn(&Target) -> bool, session: Uuid) -> Done {
+        locked(&self.facts).done_for(such, session)
+    }
+
+    /// How far files that begin as `id` says are done, for each target that `such` makes something of; and which
+    /// of the dead letters that are counted were delivered since, by the numbers of their messages.
+    pub(in crate::replay) fn pbfs_marks_for<T>(
+        &self,
+        such: impl Fn(&Target) -> Option<T>,
+        id: PbfsId,
+    ) -> Vec<(T, Vec<PbfsMark>, SeqSet)> {
+        locked(&self.facts).pbfs_marks_for(such, id)
+    }
+
     /// How far files that begin as `id` says are done, ascending by the end. Of the dead letters that are counted, some
     /// may be [`delivered`](Self::pbfs_delivered) since.
     pub fn pbfs_marks(&self, target: &Target, id: PbfsId) -> Vec<PbfsMark> {

@@ -13,6 +13,7 @@ pub(super) use pbfs::pbfs_id;
 pub(super) use select::Selector;
 
 use super::checkpoint::{Done, PbfsMark};
+use super::options::WindowSize;
 use super::outgoing::Outgoing;
 use super::plan::Job;
 use super::report::Totals;
@@ -102,13 +103,26 @@ impl<F: FnMut(Item) -> Result<(), Gone>> Sink for F {
 pub(super) struct Reading {
     pub(super) job: Job,
     pub(super) outgoing: Outgoing,
-    pub(super) window_bytes: usize,
+    pub(super) window_size: WindowSize,
     pub(super) slots: Slots,
     pub(super) selector: Selector,
-    /// What of a session is delivered; of a PBFS file, which of its dead letters were acknowledged since.
+    /// What of a session is delivered.
     pub(super) done: Done,
     /// What of a PBFS file is delivered.
+    pub(super) delivered: Vec<PbfsDelivered>,
+}
+
+/// How far a PBFS file is delivered, as far as this selection goes.
+#[derive(Debug)]
+pub(super) struct PbfsDelivered {
+    /// What was selected.
+    pub(super) selector: Selector,
+    /// How far.
     pub(super) marks: Vec<PbfsMark>,
+    /// Which of the dead letters that the marks count were delivered since, by the numbers of their messages.
+    pub(super) since: SeqSet,
+    /// Whether it is this very replay's target: only then is the file done so far.
+    pub(super) own: bool,
 }
 
 /// What reading a job has learnt so far. When its files have grown, reading goes on from here.
@@ -203,13 +217,18 @@ impl Memory {
 
 /// Reads what of a job wasn't read before.
 pub(super) fn read_job(reading: Reading, memory: &mut Memory, sink: &mut dyn Sink) -> Result<(), Gone> {
-    let Reading { job, outgoing, window_bytes, slots, selector, done, marks } = reading;
-    let windows = WindowBuilder::new(outgoing, window_bytes, slots);
+    let Reading { job, outgoing, window_size, slots, selector, done, delivered } = reading;
+    let windows = WindowBuilder::new(outgoing, window_size, slots);
     match &job {
         Job::Session(session) => session::SessionRead::new(windows, &selector, &done, memory, sink).session(session),
         Job::Pbfs(file) => {
-            let marks: Vec<_> = marks.iter().map(|mark| mark.without(&done.acknowledged)).collect();
-            pbfs::read(file, &marks, windows, &selector, memory, sink)
+            // Dead letters that were delivered since are none any more.
+            let now = |known: PbfsDelivered| {
+                let marks = known.marks.iter().map(|mark| mark.without(&known.since)).collect();
+                PbfsDelivered { marks, ..known }
+            };
+            let delivered: Vec<_> = delivered.into_iter().map(now).collect();
+            pbfs::read(file, &delivered, windows, &selector, memory, sink)
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime};
 
 use sha2::{Digest, Sha256};
 
-use super::{FileMemory, Gone, Item, Memory, Passed, Selector, Sink};
+use super::{FileMemory, Gone, Item, Memory, Passed, PbfsDelivered, Selector, Sink};
 use crate::catalog::{PbfsFile, SeqSet};
 use crate::format::{PBFS_HEADER_BYTES, PbfsChunk, RecordInfo};
 use crate::replay::checkpoint::PbfsMark;
@@ -70,12 +70,18 @@ impl PrefixHash {
         Ok(Some(self.hash.clone().finalize().into()))
     }
 
-    /// The furthest of `marks` (in the order of their ends) that holds for this file.
-    fn furthest(&mut self, marks: &[PbfsMark]) -> io::Result<Option<PbfsMark>> {
-        let mut furthest = None;
-        for mark in marks {
+    /// The furthest mark of each that holds for this file.
+    fn furthest<'a>(&mut self, delivered: &'a [PbfsDelivered]) -> io::Result<Vec<Before<'a>>> {
+        let mut marks: Vec<_> =
+            delivered.iter().flat_map(|known| known.marks.iter().map(move |mark| (mark, known))).collect();
+        marks.sort_by_key(|(mark, _)| mark.end);
+        let mut furthest: Vec<Before<'a>> = Vec::new();
+        for (mark, known) in marks {
             match self.up_to(mark.end)? {
-                Some(hash) if hash == mark.hash => furthest = Some(*mark),
+                Some(hash) if hash == mark.hash => {
+                    furthest.retain(|before| !std::ptr::eq(before.selector, &known.selector));
+                    furthest.push(Before { selector: &known.selector, mark: *mark, own: known.own });
+                }
                 Some(_) => {}
                 None => break,
             }
@@ -84,10 +90,18 @@ impl PrefixHash {
     }
 }
 
+/// What was delivered of this file before.
+struct Before<'a> {
+    selector: &'a Selector,
+    /// How far.
+    mark: PbfsMark,
+    own: bool,
+}
+
 /// Reads a file. What was delivered of it is read, too, for damage is worth telling again; it is only not sent.
 pub(super) fn read(
     file: &PbfsFile,
-    marks: &[PbfsMark],
+    delivered: &[PbfsDelivered],
     windows: WindowBuilder,
     selector: &Selector,
     memory: &mut Memory,
@@ -107,14 +121,16 @@ pub(super) fn read(
         known: memory.read.len(),
         messages: 0,
         reached: None,
-        delivered: None,
+        before: Vec::new(),
+        passed: Passed::default(),
+        dead_letters: 0,
         pending: None,
         whole: true,
         accounted: 0,
     };
-    let read = reading.run(marks)?;
-    let PbfsRead { messages, whole, sink, delivered, .. } = reading;
-    memory.delivered_end = delivered.map_or(0, |mark| mark.end);
+    let read = reading.run(delivered)?;
+    let PbfsRead { messages, whole, sink, before, .. } = reading;
+    memory.delivered_end = before.iter().find(|before| before.own).map_or(0, |before| before.mark.end);
     memory.read.insert(0..messages);
     match read {
         Ok(()) => {
@@ -140,20 +156,28 @@ struct PbfsRead<'a> {
     /// The end of the last chunk that was read, in bytes, and the messages up to there.
     reached: Option<(u64, u64)>,
     /// What was delivered before.
-    delivered: Option<PbfsMark>,
+    before: Vec<Before<'a>>,
+    /// What needn't be sent and wasn't told of yet.
+    passed: Passed,
+    /// How many of those delivered before are dead letters and weren't told of yet. Nothing tells which: who selects
+    /// less than was delivered hears of all.
+    dead_letters: u64,
     /// A window that is full. It waits until it is known whether it ends with a chunk.
     pending: Option<Window>,
     whole: bool,
     accounted: u64,
 }
 
-impl PbfsRead<'_> {
-    fn run(&mut self, marks: &[PbfsMark]) -> Result<Result<(), SegmentError>, Gone> {
+impl<'a> PbfsRead<'a> {
+    fn run(&mut self, delivered: &'a [PbfsDelivered]) -> Result<Result<(), SegmentError>, Gone> {
         let path = &self.file.path;
-        let furthest = PrefixHash::open(path).and_then(|mut hash| hash.furthest(marks));
+        let furthest = PrefixHash::open(path).and_then(|mut hash| hash.furthest(delivered));
         let mut hash = match furthest.and_then(|furthest| Ok((furthest, PrefixHash::open(path)?))) {
             Ok((furthest, hash)) => {
-                self.delivered = furthest;
+                // Those of messages met in this process are counted already.
+                let unmet = furthest.iter().filter(|before| before.mark.messages > self.known);
+                self.dead_letters = unmet.map(|before| before.mark.dead_lettered).fold(0, u64::saturating_add);
+                self.before = furthest;
                 hash
             }
             Err(error) => return Ok(Err(SegmentError::io("read", path)(error))),
@@ -191,10 +215,7 @@ impl PbfsRead<'_> {
             }
             self.sink.send(Item::Window(rest))?;
         }
-        let read = self.windows.take_read();
-        if read > 0 {
-            self.sink.send(Item::Passed(Passed { read, ..Passed::default() }))?;
-        }
+        self.pass()?;
         Ok(Ok(()))
     }
 
@@ -202,15 +223,14 @@ impl PbfsRead<'_> {
         let first = self.messages;
         self.messages += u64::from(chunk.count);
         let end = chunk.offset + (PBFS_HEADER_BYTES + chunk.payload.len()) as u64;
-        if self.delivered.is_some_and(|mark| end <= mark.end) {
-            return self.pass(end).map(Ok);
-        }
-        let mut unwanted = 0;
         for (number, message) in (first..).zip(chunk.messages()) {
-            let wanted =
-                self.selector.wants_all() || RecordInfo::parse(message).is_ok_and(|info| self.selector.wants(&info));
-            if !wanted {
-                unwanted += u64::from(number >= self.known);
+            let new = u64::from(number >= self.known);
+            if !wants(self.selector, message) {
+                self.passed.not_selected += new;
+                continue;
+            }
+            if self.before.iter().any(|before| end <= before.mark.end && wants(before.selector, message)) {
+                self.passed.acknowledged += new;
                 continue;
             }
             let mut full = None;
@@ -234,22 +254,18 @@ impl PbfsRead<'_> {
             return Ok(Err(error));
         }
         self.reached = now;
-        if unwanted > 0 {
-            let read = self.windows.take_read();
-            self.sink.send(Item::Passed(Passed { not_selected: unwanted, read, ..Passed::default() }))?;
-        }
         Ok(Ok(()))
     }
 
-    /// Counts a chunk that was delivered before.
-    fn pass(&mut self, end: u64) -> Result<(), Gone> {
-        self.reached = Some((end, self.messages));
-        // All of them are told of at once, with the last one.
-        let Some(mark) = self.delivered.filter(|mark| mark.end == end) else { return Ok(()) };
-        let new = self.messages.saturating_sub(self.known);
-        let dead_lettered = mark.dead_lettered.min(new);
-        let read = self.windows.take_read();
-        self.sink.send(Item::Passed(Passed { acknowledged: new - dead_lettered, dead_lettered, read, not_selected: 0 }))
+    /// Tells of what needn't be sent.
+    fn pass(&mut self) -> Result<(), Gone> {
+        let mut passed = std::mem::take(&mut self.passed);
+        let dead_lettered = self.dead_letters.min(passed.acknowledged);
+        self.dead_letters -= dead_lettered;
+        passed.acknowledged -= dead_lettered;
+        passed.dead_lettered = dead_lettered;
+        passed.read = self.windows.take_read();
+        if passed == Passed::default() { Ok(()) } else { self.sink.send(Item::Passed(passed)) }
     }
 
     /// Sends the window that has waited. The next one waits until it is known whether it ends with a chunk.
@@ -258,6 +274,7 @@ impl PbfsRead<'_> {
         if let Err(error) = self.mark(&mut window, hash) {
             return Ok(Err(error));
         }
+        self.pass()?;
         self.sink.send(Item::Window(window)).map(Ok)
     }
 
@@ -269,4 +286,8 @@ impl PbfsRead<'_> {
         }
         Ok(())
     }
+}
+
+fn wants(selector: &Selector, message: &[u8]) -> bool {
+    selector.wants_all() || RecordInfo::parse(message).is_ok_and(|info| selector.wants(&info))
 }

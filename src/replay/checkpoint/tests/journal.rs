@@ -146,13 +146,13 @@ fn a_message_that_breaks_a_rule_tells_nothing_at_all() {
         targets: vec![TargetFacts { target: "x".to_owned(), sessions: vec![sound.clone(), session], pbfs }],
     };
     let range = |first, end| SessionFacts { dead_lettered: vec![SeqRange { first, end }], ..sound.clone() };
-    let short_id = PbfsFacts { id: vec![1; 31], marks: Vec::new() };
+    let short_id = PbfsFacts { id: vec![1; 31], ..PbfsFacts::default() };
     for message in [
         of(SessionFacts { session_id: vec![1; 15], ..sound.clone() }, Vec::new()),
         of(range(5, 5), Vec::new()),
         of(range(6, 5), Vec::new()),
         of(sound.clone(), vec![short_id]),
-        of(sound.clone(), vec![PbfsFacts { id: vec![1; 32], marks: vec![Default::default()] }]),
+        of(sound.clone(), vec![PbfsFacts { id: vec![1; 32], marks: vec![Default::default()], ..PbfsFacts::default() }]),
     ] {
         let mut bytes = JOURNAL_MAGIC.to_vec();
         let payload = message.encode_to_vec();
