@@ -9,7 +9,11 @@ use crate::support::format::{FrameSpec, Pb, SYNC, hex, segment_id, unhex};
 
 const MAGIC: [u8; 8] = [0x89, 0x53, 0x46, 0x4a, 0x0d, 0x0a, 0x1a, 0x0a];
 const CHECKPOINT: u8 = 6;
-const IDS: [&str; 2] = ["01935f6e-1b2c-7000-8123-456789abcdef", "01935f6e-1b2c-7000-8123-456789abcdf0"];
+const IDS: [&str; 3] = [
+    "01935f6e-1b2c-7000-8123-456789abcdef",
+    "01935f6e-1b2c-7000-8123-456789abcdf0",
+    "01935f6e-1b2c-7000-8123-456789abcdf1",
+];
 
 fn dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("format-spec/vectors/journals")
@@ -38,6 +42,20 @@ fn target(text: &str, sessions: &[Vec<u8>], pbfs: &[Vec<u8>]) -> Vec<u8> {
     let pb = sessions.iter().fold(Pb::default().bytes(1, text.as_bytes()), |pb, it| pb.always_bytes(2, it));
     let pb = pbfs.iter().fold(pb, |pb, it| pb.always_bytes(3, it));
     Pb::default().always_bytes(1, &pb.0).0
+}
+
+/// Of three refused messages among the first 12, two were acknowledged since; and others that no mark covers yet.
+fn delivered() -> (&'static str, &'static str, Vec<u8>, Value) {
+    let mark = Pb::default().varint(1, 4096).bytes(2, &[0xab; 32]).varint(3, 12).varint(4, 3).0;
+    let pbfs = Pb::default().bytes(1, &[0x07; 32]).always_bytes(2, &mark);
+    let pbfs = ranges(3, pbfs, &[(2, 3), (11, 20)]).0;
+    let payload = target("https://sift.example:443", &[], &[pbfs]);
+    let mark = json!({ "end": "4096", "hash": hex(&[0xab; 32]), "messages": "12", "dead_lettered": "1" });
+    let known = json!([{ "target": "https://sift.example:443", "sessions": [], "pbfs": [
+        { "id": hex(&[7; 32]), "marks": [mark] } ] }]);
+    let about =
+        "Messages of a PBFS file that were refused and acknowledged later: `known` doesn't count them as dead letters.";
+    ("delivered", about, journal(IDS[2], &[(CHECKPOINT, payload)]), known)
 }
 
 /// The name, what it shows, the bytes, and what is to be known of them.
@@ -76,6 +94,7 @@ fn all() -> Vec<(&'static str, &'static str, Vec<u8>, Value)> {
             broken,
             json!([first]),
         ),
+        delivered(),
     ]
 }
 
@@ -158,7 +177,7 @@ fn a_journal_is_not_taken_for_a_segment() {
     fs::write(dir.path().join("a segment"), &seg.bytes).unwrap();
     let catalog = Catalog::build(discover(&[dir.path().to_owned()]).unwrap());
     let ignored: Vec<_> = catalog.ignored.iter().map(|file| file.path.extension().is_some()).collect();
-    assert_eq!((catalog.sessions.len(), ignored), (1, vec![true; 4]), "{catalog:?}");
+    assert_eq!((catalog.sessions.len(), ignored), (1, vec![true; 2 * all().len()]), "{catalog:?}");
     let mut reader = sift_replay::segment::SegmentReader::open(&dir.path().join("a segment")).unwrap();
     let mut skipped = Vec::new();
     while let Some(event) = reader.next_event().unwrap() {

@@ -46,7 +46,7 @@ fn journal() -> (Vec<u8>, Vec<(std::ops::Range<usize>, Facts)>) {
     let (a, b) = (target("https://a:443"), target("https://b:443"));
     let groups = [
         vec![(a.clone(), acknowledged(0..5)), (a.clone(), dead(7..9)), (b.clone(), acknowledged(0..100))],
-        vec![(b.clone(), mark(1000, 4)), (b, mark(2000, 5))],
+        vec![(b.clone(), mark(1000, 4)), (b.clone(), delivered(3..5)), (b, mark(2000, 5))],
         vec![(a, acknowledged(20..u64::MAX))],
     ];
     let (mut bytes, mut frames) = (JOURNAL_MAGIC.to_vec(), Vec::new());
@@ -147,11 +147,13 @@ fn a_message_that_breaks_a_rule_tells_nothing_at_all() {
     };
     let range = |first, end| SessionFacts { dead_lettered: vec![SeqRange { first, end }], ..sound.clone() };
     let short_id = PbfsFacts { id: vec![1; 31], ..PbfsFacts::default() };
+    let empty = PbfsFacts { id: vec![1; 32], delivered: vec![SeqRange { first: 3, end: 3 }], ..PbfsFacts::default() };
     for message in [
         of(SessionFacts { session_id: vec![1; 15], ..sound.clone() }, Vec::new()),
         of(range(5, 5), Vec::new()),
         of(range(6, 5), Vec::new()),
         of(sound.clone(), vec![short_id]),
+        of(sound.clone(), vec![empty]),
         of(sound.clone(), vec![PbfsFacts { id: vec![1; 32], marks: vec![Default::default()], ..PbfsFacts::default() }]),
     ] {
         let mut bytes = JOURNAL_MAGIC.to_vec();

@@ -34,6 +34,10 @@ fn mark(end: u64, hash: u8) -> Checkpoint {
     Checkpoint::Pbfs { id: PbfsId([7; 32]), mark }
 }
 
+fn delivered(messages: Range<u64>) -> Checkpoint {
+    Checkpoint::PbfsDelivered { id: PbfsId([7; 32]), messages }
+}
+
 fn disk() -> Arc<dyn Storage> {
     Arc::new(Disk)
 }
@@ -103,6 +107,25 @@ fn what_was_saved_is_known_to_the_next_process() {
         assert_eq!(ends, [50, 100]);
         assert_eq!(checkpoints.done(&there, SESSION).all().len(), 1);
         assert_eq!(checkpoints.done(&target("https://c:443"), SESSION), Done::default());
+    }
+}
+
+#[test]
+fn dead_letters_of_a_pbfs_file_that_were_delivered_since_are_known_to_the_next_process() {
+    let place = Place::new();
+    let here = target("https://a:443");
+    // They may be known before the marks that count them are.
+    for facts in [vec![delivered(3..4), mark(100, 1)], vec![mark(30, 2), delivered(4..4), delivered(30..40)]] {
+        save(&place.open(&place.backups()).unwrap(), &here, facts);
+    }
+    for _ in 0..2 {
+        let checkpoints = place.open(&place.backups()).unwrap();
+        assert_eq!(ranges(&checkpoints.pbfs_delivered(&here, PbfsId([7; 32]))), [3..4, 30..40]);
+        assert!(checkpoints.pbfs_delivered(&target("https://b:443"), PbfsId([7; 32])).is_empty());
+        // The first mark has 3 messages, the second 10.
+        let counts = |marks: &[PbfsMark]| marks.iter().map(|mark| mark.dead_lettered).collect::<Vec<_>>();
+        assert_eq!(counts(&checkpoints.pbfs_marks(&here, PbfsId([7; 32]))), [1, 1], "as they were made");
+        assert_eq!(counts(&checkpoints.list()[0].pbfs[0].1), [1, 0]);
     }
 }
 
