@@ -9,7 +9,7 @@ use super::observe::ReplayEvent;
 use super::options::After;
 use super::plan::Job;
 use super::retire::{Content, Delivered, Kept, RetireError, Retired, retire, root_of};
-use crate::catalog::{Fingerprint, SeqSet};
+use crate::catalog::{Fingerprint, SegmentFile, SeqSet};
 use crate::segment::Disk;
 
 /// One file, with what is known of it.
@@ -49,21 +49,21 @@ pub(super) async fn retire_files(context: &Context<'_>, state: &mut JobState) {
 }
 
 fn candidates(context: &Context<'_>, state: &JobState) -> Vec<Candidate> {
-    let candidate = |path: &Path, fingerprint: Fingerprint, done| Candidate {
-        path: path.to_owned(),
-        fingerprint,
-        scanned: state.memory.has_read_whole(path, &fingerprint),
-        done,
-    };
+    let candidate =
+        |path: &Path, fingerprint, scanned, done| Candidate { path: path.to_owned(), fingerprint, scanned, done };
     match &state.job {
         Job::Session(session) => {
             let done = Arc::new(context.state.checkpoints.done(&context.target, session.id).all());
-            let files = session.segments.iter();
-            files.map(|file| candidate(&file.path, file.fingerprint, Done::Segment(done.clone()))).collect()
+            let of = |file: &SegmentFile| {
+                let scanned = state.memory.has_read_whole(&file.path, &file.fingerprint, &done);
+                candidate(&file.path, file.fingerprint, scanned, Done::Segment(done.clone()))
+            };
+            session.segments.iter().map(of).collect()
         }
         // Nothing tells whether such a file is finished: whoever looks at it once says so, whoever watches doesn't.
         Job::Pbfs(_) if context.watching => Vec::new(),
-        Job::Pbfs(file) => vec![candidate(&file.path, file.fingerprint, Done::Pbfs(state.delivered_end()))],
+        // Whether all of it is delivered is easily looked up again.
+        Job::Pbfs(file) => vec![candidate(&file.path, file.fingerprint, false, Done::Pbfs(state.delivered_end()))],
     }
 }
 

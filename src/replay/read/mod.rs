@@ -6,7 +6,7 @@ mod session;
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub(super) use pbfs::pbfs_id;
 pub(super) use select::Selector;
@@ -137,6 +137,8 @@ struct FileMemory {
     sound: u64,
     /// Whether it was read to its end, and all of it was sound.
     whole: bool,
+    /// Which records it has.
+    seqs: SeqSet,
 }
 
 impl Memory {
@@ -145,9 +147,11 @@ impl Memory {
         self.delivered_end
     }
 
-    /// Whether the file was read to its end in this process, all of it was sound, and it was this one.
-    pub(super) fn has_read_whole(&self, path: &std::path::Path, fingerprint: &Fingerprint) -> bool {
-        self.files.get(path).is_some_and(|file| file.whole && file.fingerprint == *fingerprint)
+    /// Whether the file was read to its end in this process, all of it was sound, it was this one, and has no record but
+    /// those in `done`.
+    pub(super) fn has_read_whole(&self, path: &Path, fingerprint: &Fingerprint, done: &SeqSet) -> bool {
+        let is_done = |file: &FileMemory| file.seqs.ranges().all(|seqs| done.missing_in(seqs).is_empty());
+        self.files.get(path).is_some_and(|file| file.whole && file.fingerprint == *fingerprint && is_done(file))
     }
 }
 

@@ -1,16 +1,17 @@
 //! Reading a PBFS file. It is known again by its first chunk, and by a running hash of what was delivered of it ([P-4]).
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
 use super::{FileMemory, Gone, Item, Memory, Passed, Selector, Sink};
-use crate::catalog::PbfsFile;
+use crate::catalog::{PbfsFile, SeqSet};
 use crate::format::{PBFS_HEADER_BYTES, PbfsChunk, RecordInfo};
 use crate::replay::checkpoint::PbfsMark;
 use crate::replay::outgoing::Ids;
+use crate::replay::slots::Slots;
 use crate::replay::target::PbfsId;
 use crate::replay::window::{Reached, Window, WindowBuilder};
 use crate::segment::{PbfsEvent, PbfsReader, SegmentError};
@@ -41,42 +42,90 @@ pub(in crate::replay) fn pbfs_id(path: &Path) -> Result<Option<PbfsId>, SegmentE
     Ok(None)
 }
 
+/// Why reading ends before the file does.
+enum Ended {
+    Gone,
+    Failed(SegmentError),
+}
+
+impl From<Gone> for Ended {
+    fn from(_: Gone) -> Self {
+        Self::Gone
+    }
+}
+
+impl From<SegmentError> for Ended {
+    fn from(error: SegmentError) -> Self {
+        Self::Failed(error)
+    }
+}
+
 /// The SHA-256 of a file's first bytes, further and further.
-struct PrefixHash {
+struct PrefixHash<'a> {
+    path: &'a Path,
     file: File,
     hash: Sha256,
     at: u64,
     buffer: Vec<u8>,
+    slots: Slots,
 }
 
-impl PrefixHash {
-    fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self { file: File::open(path)?, hash: Sha256::new(), at: 0, buffer: vec![0; HASH_BYTES] })
+impl<'a> PrefixHash<'a> {
+    fn open(path: &'a Path, slots: Slots) -> Result<Self, Ended> {
+        let file = File::open(path).map_err(SegmentError::io("read", path))?;
+        Ok(Self { path, file, hash: Sha256::new(), at: 0, buffer: vec![0; HASH_BYTES], slots })
     }
 
-    /// Of the first `end` bytes; `None` if the file has fewer. `end` never goes back.
-    fn up_to(&mut self, end: u64) -> io::Result<Option<[u8; 32]>> {
+    /// Takes in the bytes before `end`, which never goes back; returns false if the file has fewer.
+    fn up_to(&mut self, end: u64) -> Result<bool, Ended> {
+        let failed = |error| Ended::Failed(SegmentError::io("read", self.path)(error));
+        self.file.seek(SeekFrom::Start(self.at)).map_err(failed)?;
         while self.at < end {
+            // A file may be large; whoever interrupts doesn't wait for it.
+            if self.slots.are_closed() {
+                return Err(Ended::Gone);
+            }
             let wanted = usize::try_from(end - self.at).unwrap_or(usize::MAX).min(self.buffer.len());
             let Some(buffer) = self.buffer.get_mut(..wanted) else { break };
-            let read = self.file.read(buffer)?;
+            let read = self.file.read(buffer).map_err(failed)?;
             if read == 0 {
-                return Ok(None);
+                return Ok(false);
             }
             self.hash.update(self.buffer.get(..read).unwrap_or_default());
             self.at += read as u64;
         }
-        Ok(Some(self.hash.clone().finalize().into()))
+        Ok(true)
+    }
+
+    /// Takes in a chunk, and what lies before it. Its payload is the one that is sent, whatever the file holds by now: a
+    /// hash is either of that or of no file at all.
+    fn chunk(&mut self, chunk: &PbfsChunk<'_>) -> Result<(), Ended> {
+        if !self.up_to(chunk.offset + PBFS_HEADER_BYTES as u64)? {
+            return Err(self.changed());
+        }
+        self.hash.update(chunk.payload);
+        self.at += chunk.payload.len() as u64;
+        Ok(())
+    }
+
+    fn now(&self) -> [u8; 32] {
+        self.hash.clone().finalize().into()
+    }
+
+    fn changed(&self) -> Ended {
+        let error = io::Error::other("it has changed meanwhile; the next replay reads it again");
+        Ended::Failed(SegmentError::io("read", self.path)(error))
     }
 
     /// The furthest of `marks` (in the order of their ends) that holds for this file.
-    fn furthest(&mut self, marks: &[PbfsMark]) -> io::Result<Option<PbfsMark>> {
+    fn furthest(&mut self, marks: &[PbfsMark]) -> Result<Option<PbfsMark>, Ended> {
         let mut furthest = None;
         for mark in marks {
-            match self.up_to(mark.end)? {
-                Some(hash) if hash == mark.hash => furthest = Some(*mark),
-                Some(_) => {}
-                None => break,
+            if !self.up_to(mark.end)? {
+                break;
+            }
+            if self.now() == mark.hash {
+                furthest = Some(*mark);
             }
         }
         Ok(furthest)
@@ -97,28 +146,29 @@ pub(super) fn read(
     }
     sink.send(Item::File { path: file.path.clone(), anew: true })?;
     let mut reading = PbfsRead {
-        file,
+        path: &file.path,
         windows,
         selector,
         sink,
-        known: memory.read.len(),
         messages: 0,
         reached: None,
         delivered: None,
+        passed: false,
         pending: None,
         whole: true,
         accounted: 0,
     };
-    let read = reading.run(marks)?;
-    let PbfsRead { messages, whole, sink, delivered, .. } = reading;
+    let read = reading.run(marks);
+    let PbfsRead { whole, sink, delivered, .. } = reading;
     memory.delivered_end = delivered.map_or(0, |mark| mark.end);
-    memory.read.insert(0..messages);
     match read {
         Ok(()) => {
-            memory.files.insert(file.path.clone(), FileMemory { fingerprint: file.fingerprint, sound: 0, whole });
+            let memory_of = FileMemory { fingerprint: file.fingerprint, sound: 0, whole, seqs: SeqSet::new() };
+            memory.files.insert(file.path.clone(), memory_of);
             Ok(())
         }
-        Err(error) => {
+        Err(Ended::Gone) => Err(Gone),
+        Err(Ended::Failed(error)) => {
             memory.files.remove(&file.path);
             sink.send(Item::Failed(file.path.clone(), error))
         }
@@ -126,18 +176,18 @@ pub(super) fn read(
 }
 
 struct PbfsRead<'a> {
-    file: &'a PbfsFile,
+    path: &'a Path,
     windows: WindowBuilder,
     selector: &'a Selector,
     sink: &'a mut dyn Sink,
-    /// Messages that were met when the file was read before in this process.
-    known: u64,
     /// Messages of the chunks so far.
     messages: u64,
-    /// The end of the last chunk that was read, in bytes, and the messages up to there.
-    reached: Option<(u64, u64)>,
+    /// How far the file is done when what was read so far is: to the end of a chunk.
+    reached: Option<Reached>,
     /// What was delivered before.
     delivered: Option<PbfsMark>,
+    /// Whether that was told.
+    passed: bool,
     /// A window that is full. It waits until it is known whether it ends with a chunk.
     pending: Option<Window>,
     whole: bool,
@@ -145,69 +195,65 @@ struct PbfsRead<'a> {
 }
 
 impl PbfsRead<'_> {
-    fn run(&mut self, marks: &[PbfsMark]) -> Result<Result<(), SegmentError>, Gone> {
-        let path = &self.file.path;
-        let furthest = PrefixHash::open(path).and_then(|mut hash| hash.furthest(marks));
-        let mut hash = match furthest.and_then(|furthest| Ok((furthest, PrefixHash::open(path)?))) {
-            Ok((furthest, hash)) => {
-                self.delivered = furthest;
-                hash
+    fn run(&mut self, marks: &[PbfsMark]) -> Result<(), Ended> {
+        let path = self.path;
+        self.delivered = PrefixHash::open(path, self.windows.slots())?.furthest(marks)?;
+        let mut hash = PrefixHash::open(path, self.windows.slots())?;
+        let mut reader = PbfsReader::open(path)?;
+        while let Some(event) = reader.next_event()? {
+            if self.windows.slots().are_closed() {
+                return Err(Ended::Gone);
             }
-            Err(error) => return Ok(Err(SegmentError::io("read", path)(error))),
-        };
-        let mut reader = match PbfsReader::open(path) {
-            Ok(reader) => reader,
-            Err(error) => return Ok(Err(error)),
-        };
-        loop {
-            let read = match reader.next_event() {
-                Ok(Some(PbfsEvent::Chunk(chunk))) => self.chunk(&chunk, &mut hash)?,
-                Ok(Some(PbfsEvent::Damage(damage))) => {
+            match event {
+                PbfsEvent::Chunk(chunk) => self.chunk(&chunk, &mut hash)?,
+                PbfsEvent::Damage(damage) => {
                     self.whole = false;
-                    self.sink.send(Item::Damage(path.clone(), damage))?;
-                    Ok(())
+                    self.sink.send(Item::Damage(path.to_owned(), damage))?;
                 }
-                Ok(Some(PbfsEvent::Torn(torn))) => {
+                PbfsEvent::Torn(torn) => {
                     self.whole = false;
-                    self.sink.send(Item::Torn(path.clone(), torn))?;
-                    Ok(())
+                    self.sink.send(Item::Torn(path.to_owned(), torn))?;
                 }
-                Ok(None) => break,
-                Err(error) => return Ok(Err(error)),
-            };
-            if let Err(error) = read {
-                return Ok(Err(SegmentError::io("read", path)(error)));
             }
             self.windows.has_read(reader.position() - self.accounted);
             self.accounted = reader.position();
         }
-        let mut rest = self.windows.take();
+        self.pass()?;
+        let rest = self.windows.take();
         if !rest.is_empty() {
-            if let Err(error) = self.mark(&mut rest, &mut hash) {
-                return Ok(Err(SegmentError::io("read", path)(error)));
-            }
-            self.sink.send(Item::Window(rest))?;
+            self.sink.send(Item::Window(Window { reached: self.reached, ..rest }))?;
         }
         let read = self.windows.take_read();
         if read > 0 {
             self.sink.send(Item::Passed(Passed { read, ..Passed::default() }))?;
         }
-        Ok(Ok(()))
+        Ok(())
     }
 
-    fn chunk(&mut self, chunk: &PbfsChunk<'_>, hash: &mut PrefixHash) -> Result<io::Result<()>, Gone> {
+    fn chunk(&mut self, chunk: &PbfsChunk<'_>, hash: &mut PrefixHash<'_>) -> Result<(), Ended> {
+        hash.chunk(chunk)?;
         let first = self.messages;
-        self.messages += u64::from(chunk.count);
-        let end = chunk.offset + (PBFS_HEADER_BYTES + chunk.payload.len()) as u64;
-        if self.delivered.is_some_and(|mark| end <= mark.end) {
-            return self.pass(end).map(Ok);
+        let (end, messages) = (hash.at, first + u64::from(chunk.count));
+        let now = Reached { end, hash: hash.now(), messages };
+        if let Some(mark) = self.delivered.filter(|mark| end <= mark.end) {
+            (self.messages, self.reached) = (messages, Some(now));
+            if mark.end > end {
+                return Ok(());
+            }
+            if mark.hash != now.hash {
+                return Err(hash.changed());
+            }
+            return Ok(self.pass()?);
         }
+        // Should no chunk have ended where the mark says, that was told of by none.
+        self.pass()?;
+        self.messages = messages;
         let mut unwanted = 0;
         for (number, message) in (first..).zip(chunk.messages()) {
             let wanted =
                 self.selector.wants_all() || RecordInfo::parse(message).is_ok_and(|info| self.selector.wants(&info));
             if !wanted {
-                unwanted += u64::from(number >= self.known);
+                unwanted += 1;
                 continue;
             }
             let mut full = None;
@@ -216,54 +262,34 @@ impl PbfsRead<'_> {
                 full = Some(window);
                 Ok(())
             })?;
-            if let Some(window) = full
-                && let Err(error) = self.send(Some(window), hash)?
-            {
-                return Ok(Err(error));
+            if full.is_some() {
+                self.send(full)?;
             }
         }
         // The window that waits ends with this chunk, or within it.
-        let whole = self.windows.is_empty();
-        let before = self.reached.replace((end, self.messages));
-        let now = self.reached;
-        self.reached = if whole { now } else { before };
-        if let Err(error) = self.send(None, hash)? {
-            return Ok(Err(error));
+        if self.windows.is_empty() {
+            self.reached = Some(now);
         }
-        self.reached = now;
+        self.send(None)?;
+        self.reached = Some(now);
         if unwanted > 0 {
             let read = self.windows.take_read();
             self.sink.send(Item::Passed(Passed { not_selected: unwanted, read, ..Passed::default() }))?;
         }
-        Ok(Ok(()))
+        Ok(())
     }
 
-    /// Counts a chunk that was delivered before.
-    fn pass(&mut self, end: u64) -> Result<(), Gone> {
-        self.reached = Some((end, self.messages));
-        // All of them are told of at once, with the last one.
-        let Some(mark) = self.delivered.filter(|mark| mark.end == end) else { return Ok(()) };
-        let new = self.messages.saturating_sub(self.known);
-        let dead_lettered = mark.dead_lettered.min(new);
-        let read = self.windows.take_read();
-        self.sink.send(Item::Passed(Passed { acknowledged: new - dead_lettered, dead_lettered, read, not_selected: 0 }))
+    /// Tells of what was delivered before, all at once.
+    fn pass(&mut self) -> Result<(), Gone> {
+        let Some(mark) = self.delivered.filter(|_| !std::mem::replace(&mut self.passed, true)) else { return Ok(()) };
+        let dead_lettered = mark.dead_lettered.min(self.messages);
+        let (acknowledged, read) = (self.messages - dead_lettered, self.windows.take_read());
+        self.sink.send(Item::Passed(Passed { acknowledged, dead_lettered, read, not_selected: 0 }))
     }
 
     /// Sends the window that has waited. The next one waits until it is known whether it ends with a chunk.
-    fn send(&mut self, next: Option<Window>, hash: &mut PrefixHash) -> Result<io::Result<()>, Gone> {
-        let Some(mut window) = std::mem::replace(&mut self.pending, next) else { return Ok(Ok(())) };
-        if let Err(error) = self.mark(&mut window, hash) {
-            return Ok(Err(error));
-        }
-        self.sink.send(Item::Window(window)).map(Ok)
-    }
-
-    /// Notes in a window how far the file is done with it.
-    fn mark(&mut self, window: &mut Window, hash: &mut PrefixHash) -> io::Result<()> {
-        window.again = window.seqs.iter().map(|seqs| seqs.end.min(self.known).saturating_sub(seqs.start)).sum();
-        if let Some((end, messages)) = self.reached {
-            window.reached = hash.up_to(end)?.map(|hash| Reached { end, hash, messages });
-        }
-        Ok(())
+    fn send(&mut self, next: Option<Window>) -> Result<(), Gone> {
+        let Some(window) = std::mem::replace(&mut self.pending, next) else { return Ok(()) };
+        self.sink.send(Item::Window(Window { reached: self.reached, ..window }))
     }
 }

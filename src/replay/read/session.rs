@@ -26,6 +26,8 @@ pub(super) struct SessionRead<'a> {
     whole: bool,
     /// How far it is sound, in bytes.
     sound: u64,
+    /// Its records so far.
+    seqs: SeqSet,
     /// Where the bytes begin that weren't accounted for yet.
     accounted: u64,
 }
@@ -40,7 +42,18 @@ impl<'a> SessionRead<'a> {
     ) -> Self {
         let mut delivered = done.acknowledged.clone();
         done.dead_lettered.ranges().for_each(|range| drop(delivered.insert(range)));
-        Self { windows, selector, done, delivered, memory, sink, whole: true, sound: 0, accounted: 0 }
+        Self {
+            windows,
+            selector,
+            done,
+            delivered,
+            memory,
+            sink,
+            whole: true,
+            sound: 0,
+            seqs: SeqSet::new(),
+            accounted: 0,
+        }
     }
 
     pub(super) fn session(mut self, session: &Session) -> Result<(), Gone> {
@@ -72,7 +85,7 @@ impl<'a> SessionRead<'a> {
         // A segment that is appended to is read on from where it ended; anything else, from its beginning.
         let sound = known.filter(|known| file.open && known.fingerprint.id == file.fingerprint.id);
         let sound = sound.filter(|known| known.fingerprint.bytes <= file.bytes).map_or(0, |known| known.sound);
-        (self.whole, self.sound, self.accounted) = (true, 0, 0);
+        (self.whole, self.sound, self.seqs, self.accounted) = (true, 0, SeqSet::new(), 0);
         let read = self.read_segment(file, sound, may_skip)?;
         let sealed = match read {
             Ok(sealed) => sealed,
@@ -83,7 +96,8 @@ impl<'a> SessionRead<'a> {
             }
         };
         let whole = sealed && self.whole;
-        let memory = FileMemory { fingerprint: file.fingerprint, sound: self.sound, whole };
+        let seqs = std::mem::take(&mut self.seqs);
+        let memory = FileMemory { fingerprint: file.fingerprint, sound: self.sound, whole, seqs };
         self.memory.files.insert(file.path.clone(), memory);
         Ok(whole)
     }
@@ -107,6 +121,9 @@ impl<'a> SessionRead<'a> {
         }
         let (mut sealed, mut stretch_end) = (false, 0);
         loop {
+            if self.windows.slots().are_closed() {
+                return Err(Gone);
+            }
             if may_skip && reader.position() >= stretch_end {
                 match self.skip(file, &mut reader)? {
                     Ok(Some(end)) => stretch_end = end,
@@ -145,21 +162,31 @@ impl<'a> SessionRead<'a> {
             let new: Vec<_> = sealed.seqs.ranges().flat_map(|seqs| self.memory.read.insert(seqs)).collect();
             let not_selected = new.into_iter().map(|seqs| seqs.end - seqs.start).sum();
             self.memory.end = self.memory.end.max(sealed.end_seq);
+            self.whole = false;
             self.account(file.bytes);
             self.pass(Passed { not_selected, ..Passed::default() })?;
             return Ok(Ok(None));
         }
         let next = sealed.next_needed(&self.delivered, position);
+        if let Some(stretch) = next.as_ref().filter(|stretch| stretch.offset <= position) {
+            return Ok(Ok(Some(stretch.end)));
+        }
+        // The places at both ends of what is skipped are looked at: what lies between has no other seqs.
+        match sealed.holds_at(reader, position) {
+            Ok(true) => {}
+            // The index isn't what it should be: everything is read.
+            Ok(false) => return Ok(Ok(Some(u64::MAX))),
+            Err(error) => return Ok(Err(error)),
+        }
         let skipped_to = match &next {
-            Some(stretch) if stretch.offset <= position => return Ok(Ok(Some(stretch.end))),
             Some(stretch) => match reader.skip_to(stretch.offset, stretch.first_seq) {
                 Ok(true) => stretch.offset,
-                // The index isn't what it should be: everything is read.
                 Ok(false) => return Ok(Ok(Some(u64::MAX))),
                 Err(error) => return Ok(Err(error)),
             },
             None => file.bytes,
         };
+        self.whole = false;
         // What lies between is delivered.
         let until = next.as_ref().map_or(sealed.end_seq, |stretch| stretch.seqs.start);
         let mut passed = Passed::default();
@@ -191,7 +218,7 @@ impl SessionRead<'_> {
             }
             Event::Mark(mark) => self.mark(mark)?,
             Event::Skipped(skipped) => {
-                self.whole = false;
+                self.unsound();
                 let new = skipped.seqs.clone().map_or(0, |seqs| self.explain(seqs));
                 self.sink.send(Item::Skipped(path.to_owned(), skipped, new))?;
             }
@@ -209,6 +236,11 @@ impl SessionRead<'_> {
             }
         }
         Ok(false)
+    }
+
+    /// The file is read from its beginning when it is read again, so that what is wrong with it is counted once.
+    fn unsound(&mut self) {
+        (self.whole, self.sound) = (false, 0);
     }
 
     fn mark(&mut self, mark: MarkMessage) -> Result<(), Gone> {
@@ -230,7 +262,7 @@ impl SessionRead<'_> {
     }
 
     fn damage(&mut self, path: &Path, damage: Damage) -> Result<(), Gone> {
-        self.whole = false;
+        self.unsound();
         // What a malformed or repeated frame claims to hold is not what the session had.
         if matches!(damage.cause, DamageCause::PayloadChecksum | DamageCause::Trailer)
             && let Some(seqs) = &damage.seqs
@@ -243,6 +275,7 @@ impl SessionRead<'_> {
     /// What is no protobuf message isn't sent: it would end the whole stream.
     fn records(&mut self, path: &Path, batch: &Batch<'_>) -> Result<(), Gone> {
         self.memory.end = self.memory.end.max(batch.end_seq());
+        self.seqs.insert(batch.first_seq..batch.end_seq());
         let mut sound_from = batch.first_seq;
         // Frames without ids come from the recorder's own encoder, or were checked when they were recorded.
         if !batch.bare {
