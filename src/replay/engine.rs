@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
+use futures_util::stream::{self, BoxStream, FuturesUnordered};
 use tokio::sync::Semaphore;
 
 use super::context::{Context, State, blocking};
@@ -156,9 +156,8 @@ struct Known {
 
 struct Engine<'a> {
     context: &'a Context<'a>,
-    paths: Vec<PathBuf>,
-    watch: Option<Watch>,
-    cache: Option<CatalogCache>,
+    /// What is found later on, if files are waited for.
+    searches: Option<BoxStream<'static, Catalog>>,
     /// What the last search found that isn't a job.
     ignored: u64,
     unreadable: u64,
@@ -175,9 +174,7 @@ impl<'a> Engine<'a> {
         let mut engine = Self {
             context,
             // Before the first search is looked at, so that no change is missed.
-            watch: work.watch.map(|rescan| Watch::new(&work.paths, rescan)),
-            cache: work.watch.map(|_| CatalogCache::new()),
-            paths: work.paths,
+            searches: work.watch.map(|rescan| searches(Watch::new(&work.paths, rescan), work.paths)),
             ignored: 0,
             unreadable: 0,
             files: HashSet::new(),
@@ -232,7 +229,7 @@ impl<'a> Engine<'a> {
                 waiting = false;
             }
             if running.is_empty() {
-                if self.watch.is_none() || context.patience.check().is_err() {
+                if self.searches.is_none() || context.patience.check().is_err() {
                     break;
                 }
                 if !std::mem::replace(&mut waiting, true) {
@@ -248,7 +245,7 @@ impl<'a> Engine<'a> {
                     context.slots.close();
                 }
                 Some((key, state)) = running.next() => self.done(&key, state),
-                catalog = search(&mut self.watch, &mut self.cache, &self.paths), if self.watch.is_some() && is_on => {
+                Some(catalog) = next_of(&mut self.searches), if is_on => {
                     if self.take(&catalog) {
                         context.observer.event(&ReplayEvent::Found(&catalog));
                     }
@@ -266,7 +263,7 @@ impl<'a> Engine<'a> {
         match self.context.patience.check() {
             Ok(()) => true,
             Err(Stop::Interrupted) => false,
-            Err(_) => self.watch.is_none(),
+            Err(_) => self.searches.is_none(),
         }
     }
 
@@ -284,7 +281,8 @@ impl<'a> Engine<'a> {
         if let Some(known) = self.known.get_mut(key) {
             known.state = Some(Box::new(state));
         }
-        if self.watch.is_some() {
+        // What couldn't be read is tried again after the next search, not at once.
+        if self.searches.is_some() && self.known.get(key).is_some_and(|known| known.begun_with != known.job.files()) {
             self.queue_if_changed(key);
         }
     }
@@ -316,17 +314,16 @@ async fn run_and_retire(context: &Context<'_>, state: JobState) -> JobState {
     state
 }
 
-/// Waits until there may be something new, and looks.
-async fn search(watch: &mut Option<Watch>, cache: &mut Option<CatalogCache>, paths: &[PathBuf]) -> Catalog {
-    if let Some(watch) = watch {
+/// Waits until there may be something new, and looks; again and again. Nothing is lost when nobody waits for a while.
+fn searches(watch: Watch, paths: Vec<PathBuf>) -> BoxStream<'static, Catalog> {
+    let next = |(mut watch, mut known, paths): (Watch, CatalogCache, Vec<PathBuf>)| async move {
         watch.changed().await;
-    }
-    let (paths, mut known) = (paths.to_vec(), cache.take().unwrap_or_default());
-    let (catalog, known) = blocking(move || {
-        let catalog = known.scan_existing(&paths);
-        (catalog, known)
-    })
-    .await;
-    *cache = Some(known);
-    catalog
+        let (catalog, known, paths) = blocking(move || (known.scan_existing(&paths), known, paths)).await;
+        Some((catalog, (watch, known, paths)))
+    };
+    stream::unfold((watch, CatalogCache::new(), paths), next).boxed()
+}
+
+async fn next_of(searches: &mut Option<BoxStream<'static, Catalog>>) -> Option<Catalog> {
+    searches.as_mut()?.next().await
 }

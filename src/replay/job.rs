@@ -23,7 +23,7 @@ use super::registering::{Registered, add_flows, register};
 use super::report::{Line, Totals, add};
 use super::retry::Stop;
 use super::target::{Subject, Target};
-use super::watermark::Watermark;
+use super::watermark::{Reckoned, Watermark};
 use super::window::Window;
 use crate::format::{Mark, Suffix};
 use crate::segment::SegmentError;
@@ -46,6 +46,10 @@ pub(super) struct JobState {
     pub(super) archived: u64,
     /// Files deleted.
     pub(super) deleted: u64,
+    /// Whose records they were when it was begun last.
+    subject: Option<Subject>,
+    /// Figures of what was in a PBFS file's place before.
+    past: Totals,
     /// How far a PBFS file was delivered by this process.
     saved_end: u64,
     /// Whether it was ever begun.
@@ -74,10 +78,41 @@ impl JobState {
             registered: None,
             archived: 0,
             deleted: 0,
+            subject: None,
+            past: Totals::default(),
             saved_end: 0,
             has_run: false,
             delivery: None,
         }
+    }
+
+    /// Begins another run. What is read from its beginning again is counted anew: PBFS files always, a session's if some of
+    /// it wasn't delivered. Returns the records that were acknowledged before this process began, if that is so.
+    fn begin_anew(&mut self, subject: Option<Subject>) -> Option<u64> {
+        let is_first = !std::mem::replace(&mut self.has_run, true);
+        let was_refused = self.line.refusal.take().is_some();
+        let is_same = std::mem::replace(&mut self.subject, subject) == subject;
+        if is_first || !(was_refused || matches!(self.job, Job::Pbfs(_))) {
+            return None;
+        }
+        let totals = std::mem::take(&mut self.line.totals);
+        (self.memory, self.findings) = Default::default();
+        if is_same {
+            return Some(totals.records_already_acknowledged);
+        }
+        // Another backup has taken its place.
+        self.past.add(&totals);
+        self.saved_end = 0;
+        None
+    }
+
+    /// What this process itself acknowledged in an earlier run counts as that.
+    fn own(&mut self, acknowledged_before: Option<u64>) {
+        let Some(before) = acknowledged_before else { return };
+        let totals = &mut self.line.totals;
+        let own = totals.records_already_acknowledged.saturating_sub(before);
+        totals.records_already_acknowledged -= own;
+        totals.records_acknowledged += own;
     }
 
     /// Bytes from the beginning of a PBFS file that are delivered.
@@ -88,6 +123,7 @@ impl JobState {
     /// Its figures: what was delivered, and what is wrong with its files as they are now.
     pub(super) fn line(&self) -> Line {
         let mut line = self.line.clone();
+        line.totals.add(&self.past);
         line.totals.add(&self.findings.totals());
         line.totals.bytes_sent = self.delivery.as_ref().map_or(0, |delivery| delivery.bytes_sent());
         line
@@ -109,8 +145,6 @@ pub(super) async fn run(context: &Context<'_>, mut state: JobState) -> JobState 
     let job = state.job.clone();
     let asset = state.line.asset.as_deref();
     context.observer.event(&ReplayEvent::Started { origin: job.origin(), asset, bytes: job.bytes() });
-    state.line.refusal = None;
-    state.has_run = true;
     let subject = match subject(&job).await {
         Ok(subject) => subject,
         Err((path, error)) => {
@@ -119,6 +153,7 @@ pub(super) async fn run(context: &Context<'_>, mut state: JobState) -> JobState 
             return state;
         }
     };
+    let acknowledged_before = state.begin_anew(subject);
     let _turn = match subject {
         Some(Subject::Pbfs(id)) => Some(context.pbfs_turns.take(id).await),
         _ => None,
@@ -133,7 +168,7 @@ pub(super) async fn run(context: &Context<'_>, mut state: JobState) -> JobState 
         Job::Session(_) => context.target.clone(),
     };
     let (done, marks) = delivered_before(context, &target, subject);
-    let hopeful = !done.acknowledged.is_empty() || !marks.is_empty();
+    let hopeful = !done.acknowledged.is_empty() || marks.iter().any(|mark| mark.messages > mark.dead_lettered);
     let watermark = Watermark::new(&marks);
     let reading = Reading {
         job: job.clone(),
@@ -157,6 +192,7 @@ pub(super) async fn run(context: &Context<'_>, mut state: JobState) -> JobState 
     }
     let memory = run.read(reading, memory).await;
     state.memory = memory;
+    state.own(acknowledged_before);
     if let Some(subject) = subject {
         context.close_letters(&target, subject).await;
     }
@@ -242,6 +278,8 @@ impl Flight<'_> {
                 kept.extend(refused);
             }
         }
+        // They are kept elsewhere now.
+        kept.iter_mut().for_each(|refused| refused.message.bytes.clear());
         delivered.refused = kept;
         Step::Delivered(number, delivered)
     }
@@ -321,7 +359,7 @@ impl<'a> JobRun<'a> {
                 item = items.recv() => match item {
                     None => break,
                     Some(Item::Window(window)) => {
-                        self.state.line.totals.records_found += window.records.saturating_sub(window.again);
+                        self.state.line.totals.records_found += window.records;
                         if self.delivers() {
                             steps.push(Box::pin(flight.deliver(self.windows, window)));
                             self.windows += 1;
@@ -351,11 +389,10 @@ impl<'a> JobRun<'a> {
                 self.step(step, &steps);
             }
         };
-        if context.patience.check() == Err(Stop::Interrupted) {
+        tokio::select! {
+            () = rest => {}
             // What isn't acknowledged by then is sent again by the next replay.
-            let _ = tokio::time::timeout(context.options.grace, rest).await;
-        } else {
-            rest.await;
+            () = context.patience.grace_over(context.options.grace) => {}
         }
         drop(steps);
         for delivered in self.watermark.rest() {
@@ -404,7 +441,9 @@ impl<'a> JobRun<'a> {
         let flight = self.flight;
         match flight.subject {
             Some(Subject::Pbfs(id)) => {
-                if let Some((windows, mark)) = self.watermark.add(number, delivered) {
+                let Reckoned { marked, unmarked } = self.watermark.add(number, delivered);
+                unmarked.iter().for_each(|delivered| self.acknowledged(delivered));
+                if let Some((windows, mark)) = marked {
                     steps.push(Box::pin(flight.save(windows, vec![Checkpoint::Pbfs { id, mark }])));
                 }
             }

@@ -323,7 +323,7 @@ fn library_backup(dir: &Path, rng: &mut Rng, number: u64) -> Source {
 }
 
 /// [P-1]: a chunk as the official library writes it.
-fn put_chunk(file: &mut Vec<u8>, messages: &[Vec<u8>]) {
+pub(crate) fn put_chunk(file: &mut Vec<u8>, messages: &[Vec<u8>]) {
     let payload: Vec<u8> =
         messages.iter().flat_map(|message| [&(message.len() as u32).to_le_bytes()[..], message].concat()).collect();
     let covered = [&(payload.len() as u64).to_le_bytes()[..], &payload].concat();
