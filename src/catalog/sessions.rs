@@ -71,6 +71,15 @@ impl Sealed {
         self.stretches.next_needed(done, position)
     }
 
+    /// Whether the stretch that `position` (bytes from the file's start) is in begins in the file as SEAL's index says, so
+    /// that nothing that it doesn't tell of is behind `position`.
+    ///
+    /// # Errors
+    /// [`SegmentError::Io`] if the file can't be read.
+    pub fn holds_at(&self, reader: &mut SegmentReader, position: u64) -> Result<bool, SegmentError> {
+        self.stretches.holds_at(reader, position)
+    }
+
     /// Moves `reader` over what needn't be read because it is in `done`; to be called before each event. Returns false
     /// when nothing further has to be read.
     ///

@@ -1,7 +1,7 @@
 //! Delivering one window: sending it, again and again while that may help, and finding out which records are refused.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
@@ -24,8 +24,8 @@ use crate::sift::{Fault, IngestStream, SendError};
 /// one.
 const PROBES: usize = 16;
 
-/// Attempts after which a destination is believed that refuses the first records after their ingestion config or run was
-/// made: it may still be on its way to where the records arrive.
+/// Attempts at a window after which a destination is believed that refuses the first records after their ingestion config
+/// or run was made: it may still be on its way to where the records arrive.
 const SETTLING: u32 = 3;
 
 /// Records refused, with none acknowledged, after which it isn't the records that are wrong.
@@ -39,8 +39,8 @@ const BUFFER_BYTES: usize = 128 << 10;
 pub(super) struct Delivery {
     pub(super) outgoing: Outgoing,
     refusals: Mutex<Refusals>,
-    /// Refusals that aren't believed yet.
-    settling: AtomicU32,
+    /// Whether refusals may be premature: the ingestion config or the run was made just now, and nothing acknowledged yet.
+    settling: AtomicBool,
     /// Records refused while none was acknowledged; [`u64::MAX`] as soon as one was.
     hopeless: AtomicU64,
     sent: AtomicU64,
@@ -131,7 +131,7 @@ impl Delivery {
         Self {
             outgoing,
             refusals: Mutex::default(),
-            settling: AtomicU32::new(if fresh { SETTLING } else { 0 }),
+            settling: AtomicBool::new(fresh),
             hopeless: AtomicU64::new(if hopeful { u64::MAX } else { 0 }),
             sent: AtomicU64::new(0),
         }
@@ -240,7 +240,7 @@ impl Delivery {
         buffers: &[Bytes],
         records: u64,
     ) -> Result<Verdict, Stop> {
-        let (mut attempts, mut failed_on) = (context.patience.attempts(), None);
+        let (mut attempts, mut failed_on, mut doubts) = (context.patience.attempts(), None, SETTLING);
         loop {
             context.patience.check()?;
             tokio::select! {
@@ -252,7 +252,7 @@ impl Delivery {
             let error = tokio::select! {
                 sent = self.attempt(context, IngestStream::open(&lane.connection), buffers, records) => match sent {
                     Ok(()) => {
-                        self.settling.store(0, Ordering::Relaxed);
+                        self.settling.store(false, Ordering::Relaxed);
                         self.hopeless.store(u64::MAX, Ordering::Relaxed);
                         context.patience.progressed();
                         return Ok(Verdict::Acknowledged);
@@ -271,10 +271,15 @@ impl Delivery {
                 context.observer.event(&ReplayEvent::Retrying { origin: Some(origin), error, attempt, pause });
             };
             match error.fault() {
-                Fault::Data if self.is_settling() => {
+                Fault::Data if doubts > 0 && self.settling.load(Ordering::Relaxed) => {
+                    doubts -= 1;
                     context.patience.pause(&mut attempts, &Premature(&error), tell).await?;
                 }
-                Fault::Data => return Ok(Verdict::Refused(error.to_string())),
+                Fault::Data => {
+                    // Whoever has asked so often has waited long enough, for all.
+                    self.settling.store(false, Ordering::Relaxed);
+                    return Ok(Verdict::Refused(error.to_string()));
+                }
                 _ => context.patience.pause(&mut attempts, &error, tell).await?,
             }
         }
@@ -302,10 +307,6 @@ impl Delivery {
         let all: usize = buffers.iter().map(Bytes::len).sum();
         let bytes = buffers.get(number).map_or(0, Bytes::len);
         context.limiter.pass(bytes as u64, records as f64 * bytes as f64 / all.max(1) as f64).await;
-    }
-
-    fn is_settling(&self) -> bool {
-        self.settling.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
     }
 }
 

@@ -25,7 +25,7 @@ use super::report::{Line, Totals, add};
 use super::retiring::KeptFile;
 use super::retry::Stop;
 use super::target::{Subject, Target};
-use super::watermark::Watermark;
+use super::watermark::{Reckoned, Watermark};
 use super::window::Window;
 use crate::catalog::Requests;
 use crate::format::{AddedFlows, FlowConfig, IngestionConfig, Mark, Suffix};
@@ -54,6 +54,10 @@ pub(super) struct JobState {
     pub(super) deleted: u64,
     /// Files that were to be archived or deleted, and weren't.
     pub(super) kept: BTreeMap<PathBuf, KeptFile>,
+    /// Whose records they were when it was begun last.
+    subject: Option<Subject>,
+    /// Figures of what was in a PBFS file's place before.
+    past: Totals,
     /// How far a PBFS file was delivered by this process.
     saved_end: u64,
     /// Whether it was ever begun.
@@ -85,11 +89,42 @@ impl JobState {
             archived: 0,
             deleted: 0,
             kept: BTreeMap::new(),
+            subject: None,
+            past: Totals::default(),
             saved_end: 0,
             has_run: false,
             delivery: None,
             added_flows: Arc::default(),
         }
+    }
+
+    /// Begins another run. What is read from its beginning again is counted anew: PBFS files always, a session's if some of
+    /// it wasn't delivered. Returns the records that were acknowledged before this process began, if that is so.
+    fn begin_anew(&mut self, subject: Option<Subject>) -> Option<u64> {
+        let is_first = !std::mem::replace(&mut self.has_run, true);
+        let was_refused = self.line.refusal.take().is_some();
+        let is_same = std::mem::replace(&mut self.subject, subject) == subject;
+        if is_first || !(was_refused || matches!(self.job, Job::Pbfs(_))) {
+            return None;
+        }
+        let totals = std::mem::take(&mut self.line.totals);
+        (self.memory, self.findings) = Default::default();
+        if is_same {
+            return Some(totals.records_already_acknowledged);
+        }
+        // Another backup has taken its place.
+        self.past.add(&totals);
+        self.saved_end = 0;
+        None
+    }
+
+    /// What this process itself acknowledged in an earlier run counts as that.
+    fn own(&mut self, acknowledged_before: Option<u64>) {
+        let Some(before) = acknowledged_before else { return };
+        let totals = &mut self.line.totals;
+        let own = totals.records_already_acknowledged.saturating_sub(before);
+        totals.records_already_acknowledged -= own;
+        totals.records_acknowledged += own;
     }
 
     /// Bytes from the beginning of a PBFS file that are delivered.
@@ -105,6 +140,7 @@ impl JobState {
     /// Its figures: what was delivered, and, if `there`, what is wrong with its files as they are now.
     pub(super) fn line(&self, there: bool) -> Line {
         let mut line = self.line.clone();
+        line.totals.add(&self.past);
         if there {
             line.totals.add(&self.findings.totals());
         }
@@ -128,8 +164,6 @@ pub(super) async fn run(context: &Context<'_>, mut state: JobState) -> JobState 
     let job = state.job.clone();
     let asset = state.line.asset.as_deref();
     context.observer.event(&ReplayEvent::Started { origin: job.origin(), asset, bytes: job.bytes() });
-    state.line.refusal = None;
-    state.has_run = true;
     let subject = match subject(&job).await {
         Ok(subject) => subject,
         Err((_, error)) if error.is_not_found() && state.memory.was_read(&job) => return state,
@@ -138,6 +172,7 @@ pub(super) async fn run(context: &Context<'_>, mut state: JobState) -> JobState 
             return state;
         }
     };
+    let acknowledged_before = state.begin_anew(subject);
     let _turn = match subject {
         Some(Subject::Pbfs(id)) => Some(context.pbfs_turns.take(id).await),
         _ => None,
@@ -152,7 +187,8 @@ pub(super) async fn run(context: &Context<'_>, mut state: JobState) -> JobState 
         Job::Session(_) => context.target.clone(),
     };
     let (done, delivered) = delivered_before(context, &target, subject);
-    let hopeful = !done.acknowledged.is_empty() || !delivered.is_empty() || context.options.despite_refusals;
+    let has_marks = delivered.iter().flat_map(|known| &known.marks).any(|mark| mark.messages > mark.dead_lettered);
+    let hopeful = !done.acknowledged.is_empty() || context.options.despite_refusals || has_marks;
     let own = delivered.iter().find(|known| known.own);
     let watermark = Watermark::new(own.map_or(&[], |known| &known.marks));
     let reading = Reading {
@@ -178,6 +214,7 @@ pub(super) async fn run(context: &Context<'_>, mut state: JobState) -> JobState 
     }
     let memory = run.read(reading, memory).await;
     state.memory = memory;
+    state.own(acknowledged_before);
     if let Some(subject) = subject {
         context.close_letters(&target, subject).await;
     }
@@ -273,6 +310,8 @@ impl Flight<'_> {
                 kept.extend(refused);
             }
         }
+        // They are kept elsewhere now.
+        kept.iter_mut().for_each(|refused| refused.message.bytes.clear());
         delivered.refused = kept;
         Step::Delivered(number, delivered)
     }
@@ -375,7 +414,7 @@ impl<'a> JobRun<'a> {
                 item = items.recv() => match item {
                     None => break,
                     Some(Item::Window(window)) => {
-                        self.state.line.totals.records_found += window.records.saturating_sub(window.again);
+                        self.state.line.totals.records_found += window.records;
                         if self.delivers() {
                             steps.push(Box::pin(flight.deliver(self.windows, window)));
                             self.windows += 1;
@@ -406,11 +445,10 @@ impl<'a> JobRun<'a> {
                 self.step(step, &steps);
             }
         };
-        if context.patience.check() == Err(Stop::Interrupted) {
+        tokio::select! {
+            () = rest => {}
             // What isn't acknowledged by then is sent again by the next replay.
-            let _ = tokio::time::timeout(context.options.grace, rest).await;
-        } else {
-            rest.await;
+            () = context.patience.grace_over(context.options.grace) => {}
         }
         drop(steps);
         for delivered in self.watermark.rest() {
@@ -459,7 +497,9 @@ impl<'a> JobRun<'a> {
         let flight = self.flight;
         match flight.subject {
             Some(Subject::Pbfs(id)) => {
-                if let Some((windows, mark)) = self.watermark.add(number, delivered) {
+                let Reckoned { marked, unmarked } = self.watermark.add(number, delivered);
+                unmarked.iter().for_each(|delivered| self.acknowledged(delivered));
+                if let Some((windows, mark)) = marked {
                     steps.push(Box::pin(flight.save(windows, vec![Checkpoint::Pbfs { id, mark }])));
                 }
             }

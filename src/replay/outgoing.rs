@@ -53,18 +53,22 @@ impl Outgoing {
 
     /// The record as it was read, of the message that was made of it.
     pub(super) fn original<'a>(&self, message: &'a [u8]) -> &'a [u8] {
-        let without_suffix = message
-            .strip_suffix(self.suffix.for_bare())
-            .or_else(|| message.strip_suffix(self.suffix.for_own_ids()))
-            .unwrap_or(message);
-        if self.shift_ns == 0 {
-            return without_suffix;
-        }
-        // A record that has a time got another one, last of all.
-        match Fields::new(without_suffix).filter_map(Result::ok).last() {
-            Some(last) if last.number == field::TIMESTAMP => without_suffix.get(..last.start).unwrap_or(without_suffix),
-            _ => without_suffix,
-        }
+        let suffixes = [self.suffix.for_bare(), self.suffix.for_own_ids()];
+        let mut records = suffixes.into_iter().filter_map(|suffix| {
+            let rest = message.strip_suffix(suffix)?;
+            // A record that has a time may have got another one, last of all.
+            let last = Fields::new(rest).filter_map(Result::ok).last();
+            let timed = last.filter(|last| self.shift_ns != 0 && last.number == field::TIMESTAMP);
+            let record = timed.and_then(|last| rest.get(..last.start));
+            [record, Some(rest)].into_iter().flatten().find(|record| self.made(record, suffix, message))
+        });
+        records.next().unwrap_or(message)
+    }
+
+    /// Whether this is what becomes of the record.
+    fn made(&self, record: &[u8], suffix: &[u8], message: &[u8]) -> bool {
+        let tail = if self.shift_ns == 0 { Cow::Borrowed(suffix) } else { self.shifted(record, suffix) };
+        message.strip_prefix(record) == Some(&*tail)
     }
 }
 
@@ -90,6 +94,26 @@ mod tests {
                 let message = [&record[..], &outgoing.tail(&record, ids)].concat();
                 assert!(message.len() > record.len());
                 assert_eq!(outgoing.original(&message), record, "{shift_ns} {ids:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_record_has_of_its_own_is_not_taken_for_what_was_appended() {
+        // Its time is none that could be moved, and stands last.
+        let mut timeless = vec![0x12, 1, b'a'];
+        put_bytes_field(&mut timeless, field::TIMESTAMP, &[0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]);
+        // Its time is, by chance, the one that it gets.
+        let mut twice = vec![0x12, 1, b'a'];
+        put_timestamp(&mut twice, 0);
+        put_timestamp(&mut twice, 1_000_000_000);
+        for shift_ns in [0, 1_000_000_000] {
+            for suffix in [Suffix::new("c", Some("r"), true), Suffix::without_ids(false), Suffix::without_ids(true)] {
+                let outgoing = Outgoing::new(suffix, shift_ns);
+                for record in [&timeless, &twice, &Vec::new()] {
+                    let message = [&record[..], &outgoing.tail(record, Ids::None)].concat();
+                    assert_eq!(outgoing.original(&message), *record, "{shift_ns}");
+                }
             }
         }
     }

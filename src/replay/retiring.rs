@@ -9,7 +9,7 @@ use super::observe::{Observer, ReplayEvent};
 use super::options::After;
 use super::plan::Job;
 use super::retire::{Content, Delivered, Kept, RetireError, Retired, retire, root_of};
-use crate::catalog::{Fingerprint, SeqSet};
+use crate::catalog::{Fingerprint, SegmentFile, SeqSet};
 use crate::segment::Disk;
 
 /// One file, with what is known of it.
@@ -86,8 +86,8 @@ fn candidates(context: &Context<'_>, state: &JobState) -> Vec<Candidate> {
     match &state.job {
         Job::Session(session) => {
             let done = Arc::new(context.state.checkpoints.done(&context.target, session.id).all());
-            let files = session.segments.iter();
-            files.map(|file| candidate(&file.path, file.fingerprint, Done::Segment(done.clone()))).collect()
+            let of = |file: &SegmentFile| candidate(&file.path, file.fingerprint, Done::Segment(done.clone()));
+            session.segments.iter().map(of).collect()
         }
         // Nothing tells whether such a file is finished: whoever looks at it once says so, whoever watches doesn't.
         Job::Pbfs(_) if context.watching => Vec::new(),

@@ -52,6 +52,8 @@ pub(super) struct Patience {
 /// Attempts at one thing.
 pub(super) struct Attempts {
     failed: u32,
+    /// When the first one failed.
+    since: Option<Instant>,
     ranges: backon::ExponentialBackoff,
 }
 
@@ -148,6 +150,14 @@ impl Patience {
         let _ = course.wait_for(|course| *course != Course::On).await;
     }
 
+    /// Returns so long after somebody has interrupted the replay.
+    pub(super) async fn grace_over(&self, grace: Duration) {
+        let mut course = self.course.subscribe();
+        // The sender lives as long as this.
+        let _ = course.wait_for(|course| *course == Course::Winding).await;
+        tokio::time::sleep(grace).await;
+    }
+
     pub(super) fn attempts(&self) -> Attempts {
         let ranges = ExponentialBuilder::default()
             .with_min_delay(self.first_pause)
@@ -155,7 +165,7 @@ impl Patience {
             .with_factor(2.0)
             .without_max_times()
             .build();
-        Attempts { failed: 0, ranges }
+        Attempts { failed: 0, since: None, ranges }
     }
 
     /// Waits before the next attempt, having told of it: a random time from the whole range (full jitter), but not less
@@ -175,7 +185,9 @@ impl Patience {
             Fault::Transient { retry_after } => retry_after.unwrap_or_default(),
         };
         self.check()?;
-        let waited = self.progressed.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
+        let progressed = *self.progressed.lock().unwrap_or_else(PoisonError::into_inner);
+        // What takes long until it fails for the first time (a large window on a slow line) is tried again all the same.
+        let waited = progressed.max(*attempts.since.get_or_insert_with(Instant::now)).elapsed();
         let left = self.give_up_after.map(|most| most.saturating_sub(waited));
         if left == Some(Duration::ZERO) {
             return Err(Stop::All(self.given_up(error)));

@@ -30,6 +30,11 @@ impl Slots {
         runtime.block_on(slots.clone().acquire_owned()).map(Some).map_err(|_| Closed)
     }
 
+    /// Whether nobody gets another one.
+    pub(super) fn are_closed(&self) -> bool {
+        self.0.as_ref().is_some_and(|(slots, _)| slots.is_closed())
+    }
+
     /// Nobody gets another one.
     pub(super) fn close(&self) {
         if let Some((slots, _)) = &self.0 {

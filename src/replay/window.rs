@@ -24,8 +24,6 @@ pub(super) struct Window {
     pub(super) seqs: Vec<Range<u64>>,
     /// Bytes of the files that the records were read from.
     pub(super) read: u64,
-    /// Records among them that an earlier pass of this process has met already.
-    pub(super) again: u64,
     /// For a PBFS file: how far it is done when this window and all before it are.
     pub(super) reached: Option<Reached>,
     /// Its place among the windows that may be in memory.
@@ -120,6 +118,11 @@ impl WindowBuilder {
             buffered: 0,
             read: 0,
         }
+    }
+
+    /// Where the places come from.
+    pub(super) fn slots(&self) -> Slots {
+        self.slots.clone()
     }
 
     /// Notes that so many bytes of a file were read for what comes next.

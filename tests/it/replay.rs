@@ -2,6 +2,7 @@
 
 mod damage;
 mod delivery;
+mod engine;
 mod faults;
 mod lanes;
 #[cfg(target_os = "linux")]

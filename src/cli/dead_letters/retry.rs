@@ -9,8 +9,8 @@ use super::super::args::OutputArgs;
 use super::super::exit::{Exit, Failure};
 use super::super::progress::{observer, print_report};
 use super::super::replay::{connect_failure, destination, exit_of, listen, noticed};
-use super::super::text::{count, note, out, shown, shown_path};
 use super::super::runtime;
+use super::super::text::{count, note, out, shown, shown_path};
 use super::{DeadLettersArgs, tell};
 use crate::replay::{
     Checkpoints, Lanes, Observer, ReplayEvent, ReplayOptions, Report, Retried, State, StateDirs, Target,

@@ -1,7 +1,7 @@
 //! Reading a PBFS file. It is known again by its first chunk, and by a running hash of what was delivered of it ([P-4]).
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::time::{Instant, SystemTime};
 
@@ -12,6 +12,7 @@ use crate::catalog::{PbfsFile, SeqSet};
 use crate::format::{PBFS_HEADER_BYTES, PbfsChunk, RecordInfo};
 use crate::replay::checkpoint::PbfsMark;
 use crate::replay::outgoing::Ids;
+use crate::replay::slots::Slots;
 use crate::replay::target::PbfsId;
 use crate::replay::window::{Reached, Window, WindowBuilder};
 use crate::segment::{PbfsEvent, PbfsReader, SegmentError};
@@ -42,48 +43,94 @@ pub(in crate::replay) fn pbfs_id(path: &Path) -> Result<Option<PbfsId>, SegmentE
     Ok(None)
 }
 
+/// Why reading ends before the file does.
+enum Ended {
+    Gone,
+    Failed(SegmentError),
+}
+
+impl From<Gone> for Ended {
+    fn from(_: Gone) -> Self {
+        Self::Gone
+    }
+}
+
+impl From<SegmentError> for Ended {
+    fn from(error: SegmentError) -> Self {
+        Self::Failed(error)
+    }
+}
+
 /// The SHA-256 of a file's first bytes, further and further.
-struct PrefixHash {
+struct PrefixHash<'a> {
+    path: &'a Path,
     file: File,
     hash: Sha256,
     at: u64,
     buffer: Vec<u8>,
+    slots: Slots,
 }
 
-impl PrefixHash {
-    fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self { file: File::open(path)?, hash: Sha256::new(), at: 0, buffer: vec![0; HASH_BYTES] })
+impl<'a> PrefixHash<'a> {
+    fn open(path: &'a Path, slots: Slots) -> Result<Self, Ended> {
+        let file = File::open(path).map_err(SegmentError::io("read", path))?;
+        Ok(Self { path, file, hash: Sha256::new(), at: 0, buffer: vec![0; HASH_BYTES], slots })
     }
 
-    /// Of the first `end` bytes; `None` if the file has fewer. `end` never goes back.
-    fn up_to(&mut self, end: u64) -> io::Result<Option<[u8; 32]>> {
+    /// Takes in the bytes before `end`, which never goes back; returns false if the file has fewer.
+    fn up_to(&mut self, end: u64) -> Result<bool, Ended> {
+        let failed = |error| Ended::Failed(SegmentError::io("read", self.path)(error));
+        self.file.seek(SeekFrom::Start(self.at)).map_err(failed)?;
         while self.at < end {
+            // A file may be large; whoever interrupts doesn't wait for it.
+            if self.slots.are_closed() {
+                return Err(Ended::Gone);
+            }
             let wanted = usize::try_from(end - self.at).unwrap_or(usize::MAX).min(self.buffer.len());
             let Some(buffer) = self.buffer.get_mut(..wanted) else { break };
-            let read = self.file.read(buffer)?;
+            let read = self.file.read(buffer).map_err(failed)?;
             if read == 0 {
-                return Ok(None);
+                return Ok(false);
             }
             self.hash.update(self.buffer.get(..read).unwrap_or_default());
             self.at += read as u64;
         }
-        Ok(Some(self.hash.clone().finalize().into()))
+        Ok(true)
+    }
+
+    /// Takes in a chunk, and what lies before it. Its payload is the one that is sent, whatever the file holds by now: a
+    /// hash is either of that or of no file at all.
+    fn chunk(&mut self, chunk: &PbfsChunk<'_>) -> Result<(), Ended> {
+        if !self.up_to(chunk.offset + PBFS_HEADER_BYTES as u64)? {
+            return Err(self.changed());
+        }
+        self.hash.update(chunk.payload);
+        self.at += chunk.payload.len() as u64;
+        Ok(())
+    }
+
+    fn now(&self) -> [u8; 32] {
+        self.hash.clone().finalize().into()
+    }
+
+    fn changed(&self) -> Ended {
+        let error = io::Error::other("it has changed meanwhile; the next replay reads it again");
+        Ended::Failed(SegmentError::io("read", self.path)(error))
     }
 
     /// The furthest mark of each that holds for this file.
-    fn furthest<'a>(&mut self, delivered: &'a [PbfsDelivered]) -> io::Result<Vec<Before<'a>>> {
+    fn furthest<'b>(&mut self, delivered: &'b [PbfsDelivered]) -> Result<Vec<Before<'b>>, Ended> {
         let mut marks: Vec<_> =
             delivered.iter().flat_map(|known| known.marks.iter().map(move |mark| (mark, known))).collect();
         marks.sort_by_key(|(mark, _)| mark.end);
-        let mut furthest: Vec<Before<'a>> = Vec::new();
+        let mut furthest: Vec<Before<'b>> = Vec::new();
         for (mark, known) in marks {
-            match self.up_to(mark.end)? {
-                Some(hash) if hash == mark.hash => {
-                    furthest.retain(|before| !std::ptr::eq(before.selector, &known.selector));
-                    furthest.push(Before { selector: &known.selector, mark: *mark, own: known.own });
-                }
-                Some(_) => {}
-                None => break,
+            if !self.up_to(mark.end)? {
+                break;
+            }
+            if self.now() == mark.hash {
+                furthest.retain(|before| !std::ptr::eq(before.selector, &known.selector));
+                furthest.push(Before { selector: &known.selector, mark: *mark, own: known.own });
             }
         }
         Ok(furthest)
@@ -96,6 +143,19 @@ struct Before<'a> {
     /// How far.
     mark: PbfsMark,
     own: bool,
+}
+
+/// How far a file is done: to the end of a chunk. The hash is made of it only where a window ends there.
+struct Done {
+    end: u64,
+    messages: u64,
+    hash: Sha256,
+}
+
+impl Done {
+    fn reached(&self) -> Reached {
+        Reached { end: self.end, hash: self.hash.clone().finalize().into(), messages: self.messages }
+    }
 }
 
 /// Reads a file. What was delivered of it is read, too, for damage is worth telling again; it is only not sent.
@@ -114,13 +174,12 @@ pub(super) fn read(
     let remembered = FileMemory::new(known, file.fingerprint, (Instant::now(), SystemTime::now()));
     sink.send(Item::File { path: file.path.clone(), anew: true })?;
     let mut reading = PbfsRead {
-        file,
+        path: &file.path,
         windows,
         selector,
         sink,
-        known: memory.read.len(),
         messages: 0,
-        reached: None,
+        done: None,
         before: Vec::new(),
         passed: Passed::default(),
         dead_letters: 0,
@@ -128,16 +187,16 @@ pub(super) fn read(
         whole: true,
         accounted: 0,
     };
-    let read = reading.run(delivered)?;
-    let PbfsRead { messages, whole, sink, before, .. } = reading;
+    let read = reading.run(delivered);
+    let PbfsRead { whole, sink, before, .. } = reading;
     memory.delivered_end = before.iter().find(|before| before.own).map_or(0, |before| before.mark.end);
-    memory.read.insert(0..messages);
     match read {
         Ok(()) => {
             memory.files.insert(file.path.clone(), FileMemory { whole, seqs: Some(SeqSet::new()), ..remembered });
             Ok(())
         }
-        Err(error) => {
+        Err(Ended::Gone) => Err(Gone),
+        Err(Ended::Failed(error)) => {
             memory.files.remove(&file.path);
             sink.send(Item::Failed(file.path.clone(), error))
         }
@@ -145,16 +204,14 @@ pub(super) fn read(
 }
 
 struct PbfsRead<'a> {
-    file: &'a PbfsFile,
+    path: &'a Path,
     windows: WindowBuilder,
     selector: &'a Selector,
     sink: &'a mut dyn Sink,
-    /// Messages that were met when the file was read before in this process.
-    known: u64,
     /// Messages of the chunks so far.
     messages: u64,
-    /// The end of the last chunk that was read, in bytes, and the messages up to there.
-    reached: Option<(u64, u64)>,
+    /// How far the file is done when what was read so far is.
+    done: Option<Done>,
     /// What was delivered before.
     before: Vec<Before<'a>>,
     /// What needn't be sent and wasn't told of yet.
@@ -169,68 +226,53 @@ struct PbfsRead<'a> {
 }
 
 impl<'a> PbfsRead<'a> {
-    fn run(&mut self, delivered: &'a [PbfsDelivered]) -> Result<Result<(), SegmentError>, Gone> {
-        let path = &self.file.path;
-        let furthest = PrefixHash::open(path).and_then(|mut hash| hash.furthest(delivered));
-        let mut hash = match furthest.and_then(|furthest| Ok((furthest, PrefixHash::open(path)?))) {
-            Ok((furthest, hash)) => {
-                // Those of messages met in this process are counted already.
-                let unmet = furthest.iter().filter(|before| before.mark.messages > self.known);
-                self.dead_letters = unmet.map(|before| before.mark.dead_lettered).fold(0, u64::saturating_add);
-                self.before = furthest;
-                hash
+    fn run(&mut self, delivered: &'a [PbfsDelivered]) -> Result<(), Ended> {
+        let path = self.path;
+        self.before = PrefixHash::open(path, self.windows.slots())?.furthest(delivered)?;
+        self.dead_letters = self.before.iter().map(|before| before.mark.dead_lettered).fold(0, u64::saturating_add);
+        let mut hash = PrefixHash::open(path, self.windows.slots())?;
+        let mut reader = PbfsReader::open(path)?;
+        while let Some(event) = reader.next_event()? {
+            if self.windows.slots().are_closed() {
+                return Err(Ended::Gone);
             }
-            Err(error) => return Ok(Err(SegmentError::io("read", path)(error))),
-        };
-        let mut reader = match PbfsReader::open(path) {
-            Ok(reader) => reader,
-            Err(error) => return Ok(Err(error)),
-        };
-        loop {
-            let read = match reader.next_event() {
-                Ok(Some(PbfsEvent::Chunk(chunk))) => self.chunk(&chunk, &mut hash)?,
-                Ok(Some(PbfsEvent::Damage(damage))) => {
+            match event {
+                PbfsEvent::Chunk(chunk) => self.chunk(&chunk, &mut hash)?,
+                PbfsEvent::Damage(damage) => {
                     self.whole = false;
-                    self.sink.send(Item::Damage(path.clone(), damage))?;
-                    Ok(())
+                    self.sink.send(Item::Damage(path.to_owned(), damage))?;
                 }
-                Ok(Some(PbfsEvent::Torn(torn))) => {
+                PbfsEvent::Torn(torn) => {
                     self.whole = false;
-                    self.sink.send(Item::Torn(path.clone(), torn))?;
-                    Ok(())
+                    self.sink.send(Item::Torn(path.to_owned(), torn))?;
                 }
-                Ok(None) => break,
-                Err(error) => return Ok(Err(error)),
-            };
-            if let Err(error) = read {
-                return Ok(Err(SegmentError::io("read", path)(error)));
             }
             self.windows.has_read(reader.position() - self.accounted);
             self.accounted = reader.position();
         }
-        let mut rest = self.windows.take();
+        let rest = self.windows.take();
         if !rest.is_empty() {
-            if let Err(error) = self.mark(&mut rest, &mut hash) {
-                return Ok(Err(SegmentError::io("read", path)(error)));
-            }
-            self.sink.send(Item::Window(rest))?;
+            let reached = self.done.as_ref().map(Done::reached);
+            self.sink.send(Item::Window(Window { reached, ..rest }))?;
         }
-        self.pass()?;
-        Ok(Ok(()))
+        Ok(self.pass()?)
     }
 
-    fn chunk(&mut self, chunk: &PbfsChunk<'_>, hash: &mut PrefixHash) -> Result<io::Result<()>, Gone> {
-        let first = self.messages;
+    fn chunk(&mut self, chunk: &PbfsChunk<'_>, hash: &mut PrefixHash<'_>) -> Result<(), Ended> {
+        hash.chunk(chunk)?;
+        let (first, end) = (self.messages, hash.at);
         self.messages += u64::from(chunk.count);
-        let end = chunk.offset + (PBFS_HEADER_BYTES + chunk.payload.len()) as u64;
+        // The file was read twice: for the marks, and for what is passed over because of them.
+        if self.before.iter().any(|before| before.mark.end == end && before.mark.hash != hash.now()) {
+            return Err(hash.changed());
+        }
         for (number, message) in (first..).zip(chunk.messages()) {
-            let new = u64::from(number >= self.known);
             if !wants(self.selector, message) {
-                self.passed.not_selected += new;
+                self.passed.not_selected += 1;
                 continue;
             }
             if self.before.iter().any(|before| end <= before.mark.end && wants(before.selector, message)) {
-                self.passed.acknowledged += new;
+                self.passed.acknowledged += 1;
                 continue;
             }
             let mut full = None;
@@ -239,22 +281,20 @@ impl<'a> PbfsRead<'a> {
                 full = Some(window);
                 Ok(())
             })?;
-            if let Some(window) = full
-                && let Err(error) = self.send(Some(window), hash)?
-            {
-                return Ok(Err(error));
+            if full.is_some() {
+                self.send(full)?;
             }
         }
+        let now = Done { end, messages: self.messages, hash: hash.hash.clone() };
         // The window that waits ends with this chunk, or within it.
-        let whole = self.windows.is_empty();
-        let before = self.reached.replace((end, self.messages));
-        let now = self.reached;
-        self.reached = if whole { now } else { before };
-        if let Err(error) = self.send(None, hash)? {
-            return Ok(Err(error));
+        if self.windows.is_empty() {
+            self.done = Some(now);
+            Ok(self.send(None)?)
+        } else {
+            self.send(None)?;
+            self.done = Some(now);
+            Ok(())
         }
-        self.reached = now;
-        Ok(Ok(()))
     }
 
     /// Tells of what needn't be sent.
@@ -269,22 +309,11 @@ impl<'a> PbfsRead<'a> {
     }
 
     /// Sends the window that has waited. The next one waits until it is known whether it ends with a chunk.
-    fn send(&mut self, next: Option<Window>, hash: &mut PrefixHash) -> Result<io::Result<()>, Gone> {
-        let Some(mut window) = std::mem::replace(&mut self.pending, next) else { return Ok(Ok(())) };
-        if let Err(error) = self.mark(&mut window, hash) {
-            return Ok(Err(error));
-        }
+    fn send(&mut self, next: Option<Window>) -> Result<(), Gone> {
+        let Some(window) = std::mem::replace(&mut self.pending, next) else { return Ok(()) };
         self.pass()?;
-        self.sink.send(Item::Window(window)).map(Ok)
-    }
-
-    /// Notes in a window how far the file is done with it.
-    fn mark(&mut self, window: &mut Window, hash: &mut PrefixHash) -> io::Result<()> {
-        window.again = window.seqs.iter().map(|seqs| seqs.end.min(self.known).saturating_sub(seqs.start)).sum();
-        if let Some((end, messages)) = self.reached {
-            window.reached = hash.up_to(end)?.map(|hash| Reached { end, hash, messages });
-        }
-        Ok(())
+        let reached = self.done.as_ref().map(Done::reached);
+        self.sink.send(Item::Window(Window { reached, ..window }))
     }
 }
 

@@ -124,6 +124,9 @@ impl<'a> SessionRead<'a> {
         }
         let (mut sealed, mut stretch_end) = (false, 0);
         loop {
+            if self.windows.slots().are_closed() {
+                return Err(Gone);
+            }
             if may_skip && reader.position() >= stretch_end {
                 match self.skip(file, &mut reader)? {
                     Ok(Some(end)) => stretch_end = end,
@@ -163,16 +166,25 @@ impl<'a> SessionRead<'a> {
             let new: Vec<_> = sealed.seqs.ranges().flat_map(|seqs| self.memory.read.insert(seqs)).collect();
             let not_selected = new.into_iter().map(|seqs| seqs.end - seqs.start).sum();
             self.memory.end = self.memory.end.max(sealed.end_seq);
+            self.whole = false;
             self.account(file.bytes);
             self.pass(Passed { not_selected, ..Passed::default() })?;
             return Ok(Ok(None));
         }
         let next = sealed.next_needed(&self.delivered, position);
+        if let Some(stretch) = next.as_ref().filter(|stretch| stretch.offset <= position) {
+            return Ok(Ok(Some(stretch.end)));
+        }
+        // The places at both ends of what is skipped are looked at: what lies between has no other seqs.
+        match sealed.holds_at(reader, position) {
+            Ok(true) => {}
+            // The index isn't what it should be: everything is read.
+            Ok(false) => return Ok(Ok(Some(u64::MAX))),
+            Err(error) => return Ok(Err(error)),
+        }
         let skipped_to = match &next {
-            Some(stretch) if stretch.offset <= position => return Ok(Ok(Some(stretch.end))),
             Some(stretch) => match reader.skip_to(stretch.offset, stretch.first_seq) {
                 Ok(true) => stretch.offset,
-                // The index isn't what it should be: everything is read.
                 Ok(false) => return Ok(Ok(Some(u64::MAX))),
                 Err(error) => return Ok(Err(error)),
             },
@@ -210,7 +222,7 @@ impl SessionRead<'_> {
             }
             Event::Mark(mark) => self.mark(mark)?,
             Event::Skipped(skipped) => {
-                self.whole = false;
+                self.unsound();
                 let new = skipped.seqs.clone().map_or(0, |seqs| self.explain(seqs));
                 self.sink.send(Item::Skipped(path.to_owned(), skipped, new))?;
             }
@@ -228,6 +240,11 @@ impl SessionRead<'_> {
             }
         }
         Ok(false)
+    }
+
+    /// The file is read from its beginning when it is read again, so that what is wrong with it is counted once.
+    fn unsound(&mut self) {
+        (self.whole, self.sound) = (false, 0);
     }
 
     fn mark(&mut self, mark: MarkMessage) -> Result<(), Gone> {
@@ -249,7 +266,7 @@ impl SessionRead<'_> {
     }
 
     fn damage(&mut self, path: &Path, damage: Damage) -> Result<(), Gone> {
-        self.whole = false;
+        self.unsound();
         // What a malformed or repeated frame claims to hold is not what the session had.
         if matches!(damage.cause, DamageCause::PayloadChecksum | DamageCause::Trailer)
             && let Some(seqs) = &damage.seqs

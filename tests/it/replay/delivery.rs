@@ -125,7 +125,9 @@ fn flows_added_midway_are_registered_before_their_records() {
     block_on(async {
         for dir in [dir.path(), open.path()] {
             let rig = Rig::start().await;
-            let replayed = rig.replay(&[dir]).await;
+            // One window after the other, so that the order is kept.
+            let options = ReplayOptions { windows_per_lane: 1, ..ReplayOptions::default() };
+            let replayed = rig.replay_with(&[dir], &options).await;
             assert!(replayed.report.is_complete(), "{:?}", replayed.report);
             let sessions = rig.finish().await;
             assert_eq!(sessions[0].config.flows.len(), 2);
