@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::args::{DestinationArgs, OutputArgs, ReplayArgs};
 use super::exit::{Exit, Failure};
 use super::progress::{observer, print_report};
-use super::text::{note, shown};
+use super::text::{duration, note, shown};
 use super::{interrupted, runtime};
 use crate::catalog::{Catalog, CatalogCache, discover};
 use crate::replay::{
@@ -95,7 +95,11 @@ async fn connect_and_replay(
             Ok((report, exit))
         }
         Err(error) => {
-            let failure = connect_failure(error);
+            let given_up = options.give_up_after.filter(|_| error.is_transient());
+            let mut failure = connect_failure(error);
+            if let Some(after) = given_up {
+                failure.message.push_str(&format!("; given up after {} without progress", duration(after)));
+            }
             // The summary comes last whatever happens.
             let report = Report { stopped: Some(failure.message), ..Report::of(&work.catalog) };
             observer.event(&ReplayEvent::Summary(&report));

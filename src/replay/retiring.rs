@@ -16,7 +16,6 @@ use crate::segment::Disk;
 struct Candidate {
     path: PathBuf,
     fingerprint: Fingerprint,
-    scanned: bool,
     done: Done,
 }
 
@@ -34,7 +33,7 @@ pub(super) async fn retire_files(context: &Context<'_>, state: &mut JobState) {
         return;
     }
     for candidate in candidates(context, state) {
-        let Candidate { path, fingerprint, scanned, done } = candidate;
+        let Candidate { path, fingerprint, done } = candidate;
         let Some(root) = root_of(&context.paths, &path) else { continue };
         let (root, file, after) = (root.to_owned(), path.clone(), after.clone());
         let retired = blocking(move || {
@@ -42,19 +41,15 @@ pub(super) async fn retire_files(context: &Context<'_>, state: &mut JobState) {
                 Done::Segment(seqs) => Content::Segment(seqs),
                 Done::Pbfs(end) => Content::Pbfs(*end),
             };
-            retire(&Disk, &after, &Delivered { root: &root, file: &file, expected: &fingerprint, content, scanned })
+            retire(&Disk, &after, &Delivered { root: &root, file: &file, expected: &fingerprint, content })
         });
         tell(context, state, &path, retired.await);
     }
 }
 
 fn candidates(context: &Context<'_>, state: &JobState) -> Vec<Candidate> {
-    let candidate = |path: &Path, fingerprint: Fingerprint, done| Candidate {
-        path: path.to_owned(),
-        fingerprint,
-        scanned: state.memory.has_read_whole(path, &fingerprint),
-        done,
-    };
+    let candidate =
+        |path: &Path, fingerprint: Fingerprint, done| Candidate { path: path.to_owned(), fingerprint, done };
     match &state.job {
         Job::Session(session) => {
             let done = Arc::new(context.state.checkpoints.done(&context.target, session.id).all());

@@ -147,19 +147,12 @@ struct FileMemory {
     fingerprint: Fingerprint,
     /// How far it was read without anything unusual but an unfinished end, in bytes.
     sound: u64,
-    /// Whether it was read to its end, and all of it was sound.
-    whole: bool,
 }
 
 impl Memory {
     /// Bytes from the beginning of a PBFS file that an earlier replay has delivered.
     pub(super) fn delivered_end(&self) -> u64 {
         self.delivered_end
-    }
-
-    /// Whether the file was read to its end in this process, all of it was sound, and it was this one.
-    pub(super) fn has_read_whole(&self, path: &std::path::Path, fingerprint: &Fingerprint) -> bool {
-        self.files.get(path).is_some_and(|file| file.whole && file.fingerprint == *fingerprint)
     }
 }
 

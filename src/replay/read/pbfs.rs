@@ -122,16 +122,15 @@ pub(super) fn read(
         passed: Passed::default(),
         dead_letters: 0,
         pending: None,
-        whole: true,
         accounted: 0,
     };
     let read = reading.run(delivered)?;
-    let PbfsRead { messages, whole, sink, before, .. } = reading;
+    let PbfsRead { messages, sink, before, .. } = reading;
     memory.delivered_end = before.iter().find(|before| before.own).map_or(0, |before| before.mark.end);
     memory.read.insert(0..messages);
     match read {
         Ok(()) => {
-            memory.files.insert(file.path.clone(), FileMemory { fingerprint: file.fingerprint, sound: 0, whole });
+            memory.files.insert(file.path.clone(), FileMemory { fingerprint: file.fingerprint, sound: 0 });
             Ok(())
         }
         Err(error) => {
@@ -161,7 +160,6 @@ struct PbfsRead<'a> {
     dead_letters: u64,
     /// A window that is full. It waits until it is known whether it ends with a chunk.
     pending: Option<Window>,
-    whole: bool,
     accounted: u64,
 }
 
@@ -187,12 +185,10 @@ impl<'a> PbfsRead<'a> {
             let read = match reader.next_event() {
                 Ok(Some(PbfsEvent::Chunk(chunk))) => self.chunk(&chunk, &mut hash)?,
                 Ok(Some(PbfsEvent::Damage(damage))) => {
-                    self.whole = false;
                     self.sink.send(Item::Damage(path.clone(), damage))?;
                     Ok(())
                 }
                 Ok(Some(PbfsEvent::Torn(torn))) => {
-                    self.whole = false;
                     self.sink.send(Item::Torn(path.clone(), torn))?;
                     Ok(())
                 }

@@ -83,7 +83,7 @@ impl<'a> SessionRead<'a> {
             }
         };
         let whole = sealed && self.whole;
-        let memory = FileMemory { fingerprint: file.fingerprint, sound: self.sound, whole };
+        let memory = FileMemory { fingerprint: file.fingerprint, sound: self.sound };
         self.memory.files.insert(file.path.clone(), memory);
         Ok(whole)
     }
