@@ -155,8 +155,7 @@ struct PbfsRead<'a> {
     before: Vec<Before<'a>>,
     /// What needn't be sent and wasn't told of yet.
     passed: Passed,
-    /// How many of those delivered before are dead letters and weren't told of yet. Nothing tells which: who selects
-    /// less than was delivered hears of all.
+    /// How many of those delivered before are dead letters and weren't told of yet.
     dead_letters: u64,
     /// A window that is full. It waits until it is known whether it ends with a chunk.
     pending: Option<Window>,
@@ -218,12 +217,12 @@ impl<'a> PbfsRead<'a> {
         let end = chunk.offset + (PBFS_HEADER_BYTES + chunk.payload.len()) as u64;
         for (number, message) in (first..).zip(chunk.messages()) {
             let new = u64::from(number >= self.known);
-            if !wants(self.selector, message) {
-                self.passed.not_selected += new;
-                continue;
-            }
             if self.before.iter().any(|before| end <= before.mark.end && wants(before.selector, message)) {
                 self.passed.acknowledged += new;
+                continue;
+            }
+            if !wants(self.selector, message) {
+                self.passed.not_selected += new;
                 continue;
             }
             let mut full = None;

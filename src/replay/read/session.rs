@@ -142,11 +142,19 @@ impl<'a> SessionRead<'a> {
         let position = reader.position();
         if self.selector.wants_none_of(&sealed.times) && position <= crate::format::MAGIC.len() as u64 {
             // Only what has a time is told by `times`; what has none isn't wanted either.
-            let new: Vec<_> = sealed.seqs.ranges().flat_map(|seqs| self.memory.read.insert(seqs)).collect();
-            let not_selected = new.into_iter().map(|seqs| seqs.end - seqs.start).sum();
+            let mut passed = Passed::default();
+            for new in sealed.seqs.ranges().flat_map(|seqs| self.memory.read.missing_in(seqs)).collect::<Vec<_>>() {
+                present_in(&self.delivered, new.clone())
+                    .into_iter()
+                    .for_each(|seqs| self.pass_delivered(seqs, &mut passed));
+                for seqs in self.delivered.missing_in(new) {
+                    passed.not_selected += seqs.end - seqs.start;
+                    self.memory.read.insert(seqs);
+                }
+            }
             self.memory.end = self.memory.end.max(sealed.end_seq);
             self.account(file.bytes);
-            self.pass(Passed { not_selected, ..Passed::default() })?;
+            self.pass(passed)?;
             return Ok(Ok(None));
         }
         let next = sealed.next_needed(&self.delivered, position);
