@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::args::{DestinationArgs, OutputArgs, ReplayArgs};
 use super::exit::{Exit, Failure};
 use super::progress::{observer, print_report};
-use super::text::{note, shown};
+use super::text::{duration, note, shown};
 use super::{Interrupts, runtime};
 use crate::catalog::{Catalog, CatalogCache, discover};
 use crate::replay::{
@@ -91,7 +91,14 @@ async fn connect_and_replay(
 ) -> Result<(Report, Exit), Failure> {
     let mut interrupted = listen(options.grace).map_err(Failure::fatal)?;
     let lanes = tokio::select! {
-        lanes = Lanes::open_patiently(destination, lanes, options, observer) => lanes.map_err(connect_failure),
+        lanes = Lanes::open_patiently(destination, lanes, options, observer) => lanes.map_err(|error| {
+            let given_up = options.give_up_after.filter(|_| error.is_transient());
+            let mut failure = connect_failure(error);
+            if let Some(after) = given_up {
+                failure.message.push_str(&format!("; given up after {} without progress", duration(after)));
+            }
+            failure
+        }),
         () = noticed(&mut interrupted) => Err(Failure::new(Exit::Interrupted, "interrupted")),
     };
     match lanes {

@@ -16,7 +16,6 @@ use crate::segment::Disk;
 struct Candidate {
     path: PathBuf,
     fingerprint: Fingerprint,
-    scanned: bool,
     done: Done,
 }
 
@@ -54,35 +53,28 @@ pub(super) async fn retire_files(context: &Context<'_>, state: &mut JobState) {
         return;
     }
     for candidate in candidates(context, state) {
-        let Candidate { path, fingerprint, scanned, done } = &candidate;
+        let Candidate { path, fingerprint, done } = &candidate;
         let because = Some(candidate.basis());
         if state.kept.get(path).is_some_and(|kept| kept.because == because) {
             continue;
         }
         let Some(root) = root_of(&context.paths, path) else { continue };
         let (root, file, after) = (root.to_owned(), path.clone(), after.clone());
-        let (expected, scanned, done) = (*fingerprint, *scanned, done.clone());
+        let (expected, done) = (*fingerprint, done.clone());
         let retired = blocking(move || {
             let content = match &done {
                 Done::Segment(seqs) => Content::Segment(seqs),
                 Done::Pbfs(end) => Content::Pbfs(*end),
             };
-            retire(&Disk, &after, &Delivered { root: &root, file: &file, expected: &expected, content, scanned })
+            retire(&Disk, &after, &Delivered { root: &root, file: &file, expected: &expected, content })
         });
         tell(context, state, &candidate, retired.await);
     }
 }
 
 fn candidates(context: &Context<'_>, state: &JobState) -> Vec<Candidate> {
-    let candidate = |path: &Path, fingerprint: Fingerprint, done: Done| {
-        // Having been read isn't having been delivered: it may be refused, or not be asked for.
-        let is_done = |seqs: &SeqSet| match &done {
-            Done::Segment(done) => seqs.ranges().all(|seqs| done.missing_in(seqs).is_empty()),
-            Done::Pbfs(end) => *end >= fingerprint.bytes,
-        };
-        let scanned = state.memory.seqs_of_whole(path, &fingerprint).is_some_and(is_done);
-        Candidate { path: path.to_owned(), fingerprint, scanned, done }
-    };
+    let candidate =
+        |path: &Path, fingerprint: Fingerprint, done| Candidate { path: path.to_owned(), fingerprint, done };
     match &state.job {
         Job::Session(session) => {
             let done = Arc::new(context.state.checkpoints.done(&context.target, session.id).all());

@@ -270,7 +270,7 @@ mod tests {
             Selection { from_ns: Some(i64::MIN), ..Selection::default() },
             Selection { from_ns: Some(-1), to_ns: Some(7), ..Selection::default() },
             Selection {
-                flows: vec!["a\" flow=\"b\\".to_owned(), "\u{1b}\n\0µ\u{301}'".to_owned()],
+                flows: vec!["\u{1b}\n\0µ\u{301}'".to_owned(), "a\" flow=\"b\\".to_owned()],
                 ..Selection::default()
             },
         ];

@@ -6,7 +6,7 @@ mod session;
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 pub(super) use pbfs::pbfs_id;
@@ -158,8 +158,6 @@ struct FileMemory {
     sound: u64,
     /// Whether it was read to its end, and all of it was sound.
     whole: bool,
-    /// The seqs in it, if nothing of it was passed over.
-    seqs: Option<SeqSet>,
     /// When it was read first with this fingerprint.
     since: Instant,
     /// Whether it is as it was read: it was left alone for long enough before.
@@ -171,7 +169,7 @@ impl FileMemory {
     fn new(known: Option<&Self>, fingerprint: Fingerprint, began: (Instant, SystemTime)) -> Self {
         let since = known.filter(|known| known.fingerprint == fingerprint).map_or(began.0, |known| known.since);
         let settled = began.0.duration_since(since) >= SETTLED || fingerprint.is_settled(began.1);
-        Self { index: 0, fingerprint, sound: 0, whole: false, seqs: None, since, settled }
+        Self { index: 0, fingerprint, sound: 0, whole: false, since, settled }
     }
 
     /// Whether a file with this fingerprint holds nothing that wasn't read.
@@ -184,13 +182,6 @@ impl Memory {
     /// Bytes from the beginning of a PBFS file that an earlier replay has delivered.
     pub(super) fn delivered_end(&self) -> u64 {
         self.delivered_end
-    }
-
-    /// The seqs of a file, if it was read from its beginning to its end in this process, all of it was sound, and it was
-    /// this one. (Those of a PBFS file are its messages, and aren't kept.)
-    pub(super) fn seqs_of_whole(&self, path: &Path, fingerprint: &Fingerprint) -> Option<&SeqSet> {
-        let file = self.files.get(path).filter(|file| file.whole && file.fingerprint == *fingerprint);
-        file.and_then(|file| file.seqs.as_ref())
     }
 
     /// Whether all files of a job were read as they were found.

@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime};
 use sha2::{Digest, Sha256};
 
 use super::{FileMemory, Gone, Item, Memory, Passed, PbfsDelivered, Selector, Sink};
-use crate::catalog::{PbfsFile, SeqSet};
+use crate::catalog::PbfsFile;
 use crate::format::{PBFS_HEADER_BYTES, PbfsChunk, RecordInfo};
 use crate::replay::checkpoint::PbfsMark;
 use crate::replay::outgoing::Ids;
@@ -192,7 +192,7 @@ pub(super) fn read(
     memory.delivered_end = before.iter().find(|before| before.own).map_or(0, |before| before.mark.end);
     match read {
         Ok(()) => {
-            memory.files.insert(file.path.clone(), FileMemory { whole, seqs: Some(SeqSet::new()), ..remembered });
+            memory.files.insert(file.path.clone(), FileMemory { whole, ..remembered });
             Ok(())
         }
         Err(Ended::Gone) => Err(Gone),
@@ -216,11 +216,11 @@ struct PbfsRead<'a> {
     before: Vec<Before<'a>>,
     /// What needn't be sent and wasn't told of yet.
     passed: Passed,
-    /// How many of those delivered before are dead letters and weren't told of yet. Nothing tells which: who selects
-    /// less than was delivered hears of all.
+    /// How many of those delivered before are dead letters and weren't told of yet.
     dead_letters: u64,
     /// A window that is full. It waits until it is known whether it ends with a chunk.
     pending: Option<Window>,
+    /// Whether all of it was sound so far.
     whole: bool,
     accounted: u64,
 }
@@ -267,12 +267,12 @@ impl<'a> PbfsRead<'a> {
             return Err(hash.changed());
         }
         for (number, message) in (first..).zip(chunk.messages()) {
-            if !wants(self.selector, message) {
-                self.passed.not_selected += 1;
-                continue;
-            }
             if self.before.iter().any(|before| end <= before.mark.end && wants(before.selector, message)) {
                 self.passed.acknowledged += 1;
+                continue;
+            }
+            if !wants(self.selector, message) {
+                self.passed.not_selected += 1;
                 continue;
             }
             let mut full = None;

@@ -29,8 +29,6 @@ pub(super) struct SessionRead<'a> {
     sound: u64,
     /// Where the bytes begin that weren't accounted for yet.
     accounted: u64,
-    /// The seqs of the file being read; `None` if part of it was passed over.
-    seqs: Option<SeqSet>,
 }
 
 impl<'a> SessionRead<'a> {
@@ -43,7 +41,7 @@ impl<'a> SessionRead<'a> {
     ) -> Self {
         let mut delivered = done.acknowledged.clone();
         done.dead_lettered.ranges().for_each(|range| drop(delivered.insert(range)));
-        Self { windows, selector, done, delivered, memory, sink, whole: true, sound: 0, accounted: 0, seqs: None }
+        Self { windows, selector, done, delivered, memory, sink, whole: true, sound: 0, accounted: 0 }
     }
 
     pub(super) fn session(mut self, session: &Session) -> Result<(), Gone> {
@@ -76,7 +74,7 @@ impl<'a> SessionRead<'a> {
         // A segment that is appended to is read on from where it ended; anything else, from its beginning.
         let sound = known.filter(|known| file.open && known.fingerprint.id == file.fingerprint.id);
         let sound = sound.filter(|known| known.fingerprint.bytes <= file.bytes).map_or(0, |known| known.sound);
-        (self.whole, self.sound, self.accounted, self.seqs) = (true, 0, 0, Some(SeqSet::new()));
+        (self.whole, self.sound, self.accounted) = (true, 0, 0);
         let read = self.read_segment(file, sound, may_skip)?;
         let sealed = match read {
             Ok(sealed) => sealed,
@@ -88,8 +86,7 @@ impl<'a> SessionRead<'a> {
             }
         };
         let whole = sealed && self.whole;
-        let remembered =
-            FileMemory { index: file.index, sound: self.sound, whole, seqs: self.seqs.take(), ..remembered };
+        let remembered = FileMemory { index: file.index, sound: self.sound, whole, ..remembered };
         self.memory.files.insert(file.path.clone(), remembered);
         Ok(whole)
     }
@@ -116,7 +113,7 @@ impl<'a> SessionRead<'a> {
         match if sound > 0 { reader.skip_to(sound, None) } else { Ok(false) } {
             Ok(on) => {
                 if on {
-                    (self.sound, self.accounted, self.seqs) = (sound, sound, None);
+                    (self.sound, self.accounted) = (sound, sound);
                 }
                 self.sink.send(Item::File { path: file.path.clone(), anew: !on })?;
             }
@@ -162,13 +159,20 @@ impl<'a> SessionRead<'a> {
         let position = reader.position();
         if self.selector.wants_none_of(&sealed.times) && position <= crate::format::MAGIC.len() as u64 {
             // Only what has a time is told by `times`; what has none isn't wanted either.
-            self.seqs = None;
-            let new: Vec<_> = sealed.seqs.ranges().flat_map(|seqs| self.memory.read.insert(seqs)).collect();
-            let not_selected = new.into_iter().map(|seqs| seqs.end - seqs.start).sum();
+            let mut passed = Passed::default();
+            for new in sealed.seqs.ranges().flat_map(|seqs| self.memory.read.missing_in(seqs)).collect::<Vec<_>>() {
+                present_in(&self.delivered, new.clone())
+                    .into_iter()
+                    .for_each(|seqs| self.pass_delivered(seqs, &mut passed));
+                for seqs in self.delivered.missing_in(new) {
+                    passed.not_selected += seqs.end - seqs.start;
+                    self.memory.read.insert(seqs);
+                }
+            }
             self.memory.end = self.memory.end.max(sealed.end_seq);
             self.whole = false;
             self.account(file.bytes);
-            self.pass(Passed { not_selected, ..Passed::default() })?;
+            self.pass(passed)?;
             return Ok(Ok(None));
         }
         let next = sealed.next_needed(&self.delivered, position);
@@ -191,7 +195,6 @@ impl<'a> SessionRead<'a> {
             None => file.bytes,
         };
         // What lies between is delivered.
-        self.seqs = None;
         let until = next.as_ref().map_or(sealed.end_seq, |stretch| stretch.seqs.start);
         let mut passed = Passed::default();
         for seqs in sealed.seqs.ranges().map(|seqs| seqs.start..seqs.end.min(until)) {
@@ -279,9 +282,6 @@ impl SessionRead<'_> {
     /// What is no protobuf message isn't sent: it would end the whole stream.
     fn records(&mut self, path: &Path, batch: &Batch<'_>) -> Result<(), Gone> {
         self.memory.end = self.memory.end.max(batch.end_seq());
-        if let Some(seqs) = &mut self.seqs {
-            seqs.insert(batch.first_seq..batch.end_seq());
-        }
         let mut sound_from = batch.first_seq;
         // Frames without ids come from the recorder's own encoder, or were checked when they were recorded.
         if !batch.bare {

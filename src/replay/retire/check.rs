@@ -19,9 +19,7 @@ pub(super) fn reason_to_keep(delivered: &Delivered<'_>) -> Result<Option<Kept>, 
     if let Some(kept) = changed(delivered)? {
         return Ok(Some(kept));
     }
-    if delivered.scanned {
-        return Ok(None);
-    }
+    // All of it is read once more, whatever is known of it: what goes is gone.
     let kept = match delivered.content {
         Content::Segment(done) => check_segment(delivered, done)?,
         Content::Pbfs(done) => check_pbfs(delivered, done)?,

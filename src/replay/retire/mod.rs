@@ -27,9 +27,6 @@ pub(super) struct Delivered<'a> {
     /// What it was like when it was delivered.
     pub(super) expected: &'a Fingerprint,
     pub(super) content: Content<'a>,
-    /// Whether all of it was read in this run, it is sealed (or PBFS), and there was neither damage nor anything
-    /// unreadable. If not, it is read now.
-    pub(super) scanned: bool,
 }
 
 /// What is in a file, and how much of that is acknowledged or dead-lettered.

@@ -86,14 +86,14 @@ pub(crate) fn ran(command: &mut Command) -> Ran {
 pub(crate) struct Running {
     child: Child,
     stdout: BufReader<ChildStdout>,
-    stderr: ChildStderr,
+    stderr: BufReader<ChildStderr>,
 }
 
 impl Running {
     pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
-        let stderr = child.stderr.take().unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
         Self { child, stdout, stderr }
     }
 
@@ -104,9 +104,25 @@ impl Running {
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
     }
 
+    /// Waits for a line of stderr with this in it.
+    pub(crate) fn says(&mut self, part: &str) {
+        let mut said = String::new();
+        while !said.contains(part) {
+            let before = said.len();
+            self.stderr.read_line(&mut said).unwrap();
+            assert_ne!(said.len(), before, "it ended without {part:?}: {said}");
+        }
+    }
+
     /// The process's number.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Ends it without warning (SIGKILL).
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     /// Does what Ctrl-C does.

@@ -22,7 +22,7 @@ use tonic::Status;
 use super::port::Port;
 pub(crate) use fate::{CallFate, Fate, rate_limited};
 use fate::{CallFault, Faults};
-pub(crate) use seen::{RecordId, Seen};
+pub(crate) use seen::{Copies, RecordId, Seen};
 
 /// What is ingested.
 pub(crate) type Request = IngestWithConfigDataStreamRequest;

@@ -4,6 +4,7 @@
 pub(crate) mod allocations;
 pub(crate) mod backup;
 pub(crate) mod cli;
+pub(crate) mod desk;
 pub(crate) mod destination;
 pub(crate) mod faulty;
 pub(crate) mod format;
