@@ -19,7 +19,7 @@ use super::options::OnReject;
 use super::outgoing::Outgoing;
 use super::plan::Job;
 use super::read::{Gone, Item, Memory, Reading, Selector, pbfs_id, read_job};
-use super::registering::{Registered, add_flows, register};
+use super::registering::{Registered, add_flows, register, target_after_registering};
 use super::report::{Line, Totals, add};
 use super::retry::Stop;
 use super::target::{Subject, Target};
@@ -46,7 +46,9 @@ pub(super) struct JobState {
     pub(super) archived: u64,
     /// Files deleted.
     pub(super) deleted: u64,
-    /// Whose records they were when it was begun last.
+    /// For whom its checkpoints were kept when it was begun last.
+    pub(super) target: Option<Target>,
+    /// Whose records they were then.
     subject: Option<Subject>,
     /// Figures of what was in a PBFS file's place before.
     past: Totals,
@@ -78,6 +80,7 @@ impl JobState {
             registered: None,
             archived: 0,
             deleted: 0,
+            target: None,
             subject: None,
             past: Totals::default(),
             saved_end: 0,
@@ -164,9 +167,10 @@ pub(super) async fn run(context: &Context<'_>, mut state: JobState) -> JobState 
     };
     // A mark says that a file is done up to some place, so that what a selection leaves out makes it another target.
     let target = match &job {
-        Job::Pbfs(_) => context.target.of(&context.options.selection),
-        Job::Session(_) => context.target.clone(),
+        Job::Pbfs(_) => context.target().of(&context.options.selection),
+        Job::Session(_) => context.target().clone(),
     };
+    state.target = Some(target.clone());
     let (done, marks) = delivered_before(context, &target, subject);
     let hopeful = !done.acknowledged.is_empty() || marks.iter().any(|mark| mark.messages > mark.dead_lettered);
     let watermark = Watermark::new(&marks);
@@ -232,6 +236,7 @@ async fn outgoing(context: &Context<'_>, state: &mut JobState, job: &Job) -> Res
         Job::Session(session) => match register(context, &mut state.registered, session).await? {
             None => (Suffix::without_ids(end_stream), false),
             Some(registered) => {
+                target_after_registering(context).await?;
                 let run_id = context.run_id.as_deref().or(registered.run_id.as_deref());
                 let fresh = registered.config_created || registered.run_created;
                 (Suffix::new(&registered.ingestion_config_id, run_id, end_stream), fresh)

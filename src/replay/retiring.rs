@@ -53,7 +53,8 @@ fn candidates(context: &Context<'_>, state: &JobState) -> Vec<Candidate> {
         |path: &Path, fingerprint, scanned, done| Candidate { path: path.to_owned(), fingerprint, scanned, done };
     match &state.job {
         Job::Session(session) => {
-            let done = Arc::new(context.state.checkpoints.done(&context.target, session.id).all());
+            let target = state.target.as_ref().unwrap_or(context.target());
+            let done = Arc::new(context.state.checkpoints.done(target, session.id).all());
             let of = |file: &SegmentFile| {
                 let scanned = state.memory.has_read_whole(&file.path, &file.fingerprint, &done);
                 candidate(&file.path, file.fingerprint, scanned, Done::Segment(done.clone()))
