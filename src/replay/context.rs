@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
 
 use super::checkpoint::{Checkpoints, StateDirs, StateError};
 use super::dead_letter::{DeadLetters, RefusedRecord};
@@ -64,8 +64,12 @@ pub(super) struct Context<'a> {
     pub(super) patience: Patience,
     pub(super) limiter: Limiter,
     pub(super) slots: Slots,
-    /// What checkpoints are keyed by.
+    /// What checkpoints are keyed by, as far as was known at the beginning.
     pub(super) target: Target,
+    /// Whether the destination's organization wasn't told then.
+    pub(super) is_nameless: bool,
+    /// What checkpoints are keyed by since something was registered, if it was asked for once more.
+    pub(super) told_later: OnceCell<Target>,
     /// The files and directories that were asked for.
     pub(super) paths: Vec<PathBuf>,
     /// Windows that may be on their way, over all lanes. Whoever waits longest is next.
@@ -92,6 +96,11 @@ pub(super) struct DeadLetter {
 }
 
 impl Context<'_> {
+    /// What checkpoints are keyed by, as far as is known.
+    pub(super) fn target(&self) -> &Target {
+        self.told_later.get().unwrap_or(&self.target)
+    }
+
     pub(super) fn registered(&self) -> MutexGuard<'_, HashMap<Requests, Registration>> {
         self.registered.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
 
 use super::context::{Context, State};
 use super::job::{self, JobState};
@@ -16,7 +16,7 @@ use super::observe::{Observer, ReplayEvent};
 use super::options::ReplayOptions;
 use super::plan::{Job, JobKey, not_selected, plan};
 use super::rate::Limiter;
-use super::registering::persist;
+use super::registering::{persist, target_told};
 use super::report::Report;
 use super::retiring::{retire_files, tell_kept};
 use super::retry::{Patience, Stop};
@@ -25,7 +25,7 @@ use super::slots::Slots;
 use super::target::Target;
 use super::turns::Turns;
 use crate::catalog::{Catalog, Fingerprint};
-use crate::sift::{Connection, find_or_create_run_named};
+use crate::sift::find_or_create_run_named;
 
 /// Bytes of all windows in memory, on their way or being filled: with many lanes, windows are smaller.
 const WINDOWS_BYTES: usize = 32 << 20;
@@ -89,6 +89,8 @@ pub async fn replay_until(
         limiter: Limiter::new(options.rate),
         slots: Slots::new(windows),
         target: Target::new(&lanes.destination_name(), None, &options.rewrite),
+        is_nameless: false,
+        told_later: OnceCell::new(),
         paths: work.paths.clone(),
         flights: Semaphore::new(flights),
         pbfs_turns: Turns::default(),
@@ -106,7 +108,11 @@ pub async fn replay_until(
         }
     };
     match prepared {
-        Ok((target, run_id)) => (context.target, context.run_id) = (target, run_id),
+        Ok((target, run_id)) => {
+            context.is_nameless = target.is_none();
+            context.target = target.unwrap_or(context.target);
+            context.run_id = run_id;
+        }
         Err(Stop::Interrupted) => {}
         Err(stop) => context.patience.fail(stop),
     }
@@ -129,14 +135,9 @@ fn active(lanes: &Lanes) -> usize {
     lanes.count().max(2)
 }
 
-/// Finds out for whom checkpoints are kept, and the run that everything goes into.
-async fn prepare(context: &Context<'_>) -> Result<(Target, Option<String>), Stop> {
-    let mut target = context.target.clone();
-    if context.state.is_kept() {
-        let call = |connection: Connection| async move { connection.organization().await };
-        let organization = persist(context, None, call).await?;
-        target = Target::new(&context.lanes.destination_name(), organization.as_deref(), &context.options.rewrite);
-    }
+/// Finds out for whom checkpoints are kept, if anybody tells, and the run that everything goes into.
+async fn prepare(context: &Context<'_>) -> Result<(Option<Target>, Option<String>), Stop> {
+    let target = if context.state.is_kept() { target_told(context).await? } else { None };
     let run_id = match &context.options.rewrite.run {
         None => None,
         Some(name) => {

@@ -20,7 +20,7 @@ use super::options::OnReject;
 use super::outgoing::Outgoing;
 use super::plan::Job;
 use super::read::{Gone, Item, Memory, PbfsDelivered, Reading, Selector, pbfs_id, read_job};
-use super::registering::{Registered, add_flows, register};
+use super::registering::{Registered, add_flows, register, target_after_registering};
 use super::report::{Line, Totals, add};
 use super::retiring::KeptFile;
 use super::retry::Stop;
@@ -54,7 +54,9 @@ pub(super) struct JobState {
     pub(super) deleted: u64,
     /// Files that were to be archived or deleted, and weren't.
     pub(super) kept: BTreeMap<PathBuf, KeptFile>,
-    /// Whose records they were when it was begun last.
+    /// For whom its checkpoints were kept when it was begun last.
+    pub(super) target: Option<Target>,
+    /// Whose records they were then.
     subject: Option<Subject>,
     /// Figures of what was in a PBFS file's place before.
     past: Totals,
@@ -89,6 +91,7 @@ impl JobState {
             archived: 0,
             deleted: 0,
             kept: BTreeMap::new(),
+            target: None,
             subject: None,
             past: Totals::default(),
             saved_end: 0,
@@ -183,9 +186,10 @@ pub(super) async fn run(context: &Context<'_>, mut state: JobState) -> JobState 
     };
     // A mark says that a file is done up to some place, so that what a selection leaves out makes it another target.
     let target = match &job {
-        Job::Pbfs(_) => context.target.of(&context.options.selection),
-        Job::Session(_) => context.target.clone(),
+        Job::Pbfs(_) => context.target().of(&context.options.selection),
+        Job::Session(_) => context.target().clone(),
     };
+    state.target = Some(target.clone());
     let (done, delivered) = delivered_before(context, &target, subject);
     let has_marks = delivered.iter().flat_map(|known| &known.marks).any(|mark| mark.messages > mark.dead_lettered);
     let hopeful = !done.acknowledged.is_empty() || context.options.despite_refusals || has_marks;
@@ -240,7 +244,7 @@ fn delivered_before(context: &Context<'_>, target: &Target, subject: Option<Subj
     match subject {
         Some(Subject::Session(session)) => (checkpoints.done(target, session), Vec::new()),
         Some(Subject::Pbfs(id)) => {
-            let such = |known: &Target| Some((known.part_of(&context.target)?, known == target));
+            let such = |known: &Target| Some((known.part_of(context.target())?, known == target));
             let known = checkpoints.pbfs_marks_for(such, id).into_iter();
             let known = known.map(|((selection, own), marks, since)| {
                 let selector = Selector::new(&selection);
@@ -263,6 +267,7 @@ async fn outgoing(context: &Context<'_>, state: &mut JobState, job: &Job) -> Res
         Job::Session(session) => match register(context, &mut state.registered, session).await? {
             None => (Suffix::without_ids(end_stream), false),
             Some(registered) => {
+                target_after_registering(context).await?;
                 let run_id = context.run_id.as_deref().or(registered.run_id.as_deref());
                 let fresh = registered.config_created || registered.run_created;
                 (Suffix::new(&registered.ingestion_config_id, run_id, end_stream), fresh)

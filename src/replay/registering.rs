@@ -6,6 +6,7 @@ use super::context::Context;
 use super::observe::{Origin, ReplayEvent};
 use super::plan::{schema_is_lost, schema_unreadable, sift_requests};
 use super::retry::Stop;
+use super::target::Target;
 use crate::catalog::{Requests, Session};
 use crate::format::AddedFlows;
 use crate::sift::{self, Connection, RegisterError, Registration, as_asset};
@@ -56,6 +57,24 @@ where
             }
         }
     }
+}
+
+/// The target with its organization; `None` if nobody tells that.
+pub(super) async fn target_told(context: &Context<'_>) -> Result<Option<Target>, Stop> {
+    let call = |connection: Connection| async move { connection.organization().await };
+    let organization = persist(context, None, call).await?;
+    let target = |id: String| Target::new(&context.lanes.destination_name(), Some(&id), &context.options.rewrite);
+    Ok(organization.map(target))
+}
+
+/// The target, now that something was registered: where there was no asset at the beginning, none told whose it is. The
+/// next replay will find one, and must find the checkpoints of this one.
+pub(super) async fn target_after_registering<'a>(context: &'a Context<'_>) -> Result<&'a Target, Stop> {
+    if !context.is_nameless || !context.state.is_kept() {
+        return Ok(&context.target);
+    }
+    let ask = || async { Ok(target_told(context).await?.unwrap_or_else(|| context.target.clone())) };
+    context.told_later.get_or_try_init(ask).await
 }
 
 /// Registers a session, unless that was done before; `None` if there is nothing to register.

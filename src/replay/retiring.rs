@@ -77,7 +77,8 @@ fn candidates(context: &Context<'_>, state: &JobState) -> Vec<Candidate> {
         |path: &Path, fingerprint: Fingerprint, done| Candidate { path: path.to_owned(), fingerprint, done };
     match &state.job {
         Job::Session(session) => {
-            let done = Arc::new(context.state.checkpoints.done(&context.target, session.id).all());
+            let target = state.target.as_ref().unwrap_or(context.target());
+            let done = Arc::new(context.state.checkpoints.done(target, session.id).all());
             let of = |file: &SegmentFile| candidate(&file.path, file.fingerprint, Done::Segment(done.clone()));
             session.segments.iter().map(of).collect()
         }

@@ -27,8 +27,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Default)]
 struct Told {
     lines: Mutex<Vec<String>>,
-    /// Told of each line.
-    wake: tokio::sync::Notify,
 }
 
 impl Observer for Told {
@@ -44,25 +42,12 @@ impl Observer for Told {
             _ => return,
         };
         self.lines.lock().unwrap().push(line);
-        self.wake.notify_waiters();
     }
 }
 
 impl Told {
     fn count(&self, beginning: &str) -> usize {
         self.lines.lock().unwrap().iter().filter(|line| line.starts_with(beginning)).count()
-    }
-
-    /// Returns when so many such lines were told.
-    async fn until(&self, beginning: &str, times: usize) {
-        loop {
-            let mut woken = std::pin::pin!(self.wake.notified());
-            woken.as_mut().enable();
-            if self.count(beginning) >= times {
-                return;
-            }
-            woken.await;
-        }
     }
 }
 

@@ -34,7 +34,12 @@ fn a_refused_record_stops_its_session_and_what_was_not_delivered_is_counted() {
     let good = session(dir.path(), &counting("good"), small_frames(), 40);
     block_on(async {
         let rig = Rig::start().await;
-        let options = ReplayOptions { window_bytes: 500, on_reject: OnReject::Stop, ..ReplayOptions::default() };
+        let options = ReplayOptions {
+            window_bytes: 500,
+            windows_per_lane: 1,
+            on_reject: OnReject::Stop,
+            ..ReplayOptions::default()
+        };
         let replayed = rig.replay_with(&[dir.path()], &options).await;
         let report = &replayed.report;
         let nan = report.lines[0].totals;
