@@ -24,7 +24,7 @@ fn number(name: &str, default: u64) -> u64 {
 #[allow(clippy::print_stderr, reason = "shown only when it fails")]
 fn whatever_happens_everything_readable_is_delivered_or_dead_lettered_and_nothing_else_is() {
     let first = number("SIFT_REPLAY_ORACLE_SEED", 1000);
-    for seed in first..first + number("SIFT_REPLAY_ORACLE_ROUNDS", 12) {
+    for seed in first..first + number("SIFT_REPLAY_ORACLE_ROUNDS", 8) {
         eprintln!("seed {seed}");
         round(seed);
     }

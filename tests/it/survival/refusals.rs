@@ -7,6 +7,9 @@ use tonic::Status;
 use super::support::Station;
 use crate::support::faulty::{RecordId, Server};
 
+/// Records of each session.
+const EACH: u64 = 500;
+
 /// Refuses these for good.
 pub(super) fn refuse(server: &Server, refused: &HashSet<(String, i128)>) {
     let refused = refused.clone();
@@ -50,7 +53,7 @@ pub(super) fn check(station: &Station, refused: &HashSet<(String, i128)>) {
 fn refused_records_are_dead_lettered_alone_and_the_rest_arrives() {
     let mut rng = fastrand::Rng::with_seed(3);
     for (share, most_streams_each) in [(1, 20.0), (30, 8.0), (500, 4.0), (1000, 2.5)] {
-        let station = Station::sound(2, 800);
+        let station = Station::sound(2, EACH);
         let refused: HashSet<_> = station.backup.readable().filter(|_| rng.u32(..1000) < share).map(key).collect();
         refuse(&station.faulty, &refused);
         let ended = station.run();
@@ -58,10 +61,10 @@ fn refused_records_are_dead_lettered_alone_and_the_rest_arrives() {
         let expected = if refused.is_empty() { 0 } else { 3 };
         assert_eq!(ended.code, Some(expected), "{}", ended.stderr);
         assert_eq!(ended.summary()["records_dead_lettered"], refused.len());
-        assert_eq!(ended.summary()["records_acknowledged"], 1600 - refused.len());
+        assert_eq!(ended.summary()["records_acknowledged"], 2 * EACH as usize - refused.len());
         check(&station, &refused);
         let seen = station.faulty.seen();
-        let streams = seen.streams as f64 - 1600.0 / 10.0;
+        let streams = seen.streams as f64 - (2 * EACH) as f64 / 10.0;
         let each = streams / refused.len().max(1) as f64;
         assert!(each <= most_streams_each, "{share}: {each} streams for each refused record");
         // They aren't tried again.
