@@ -74,9 +74,9 @@ impl Lines {
     pub(super) fn new(give_up_after: Option<Duration>) -> Self {
         let how_long = match give_up_after {
             None => "for as long as it takes".to_owned(),
-            Some(most) => format!("until nothing has gone well for {} (--give-up-after)", duration(most)),
+            Some(most) => format!("until there was no progress for {} (--give-up-after)", duration(most)),
         };
-        let patience = format!("this goes on {how_long}; Ctrl-C ends it, and what is acknowledged is remembered");
+        let patience = format!("it is tried again {how_long}; Ctrl-C ends it, and what is acknowledged is remembered");
         Self { patience: Some(patience), ..Self::default() }
     }
 

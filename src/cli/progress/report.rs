@@ -114,21 +114,15 @@ fn verdict(report: &Report) -> String {
         );
     }
     if report.dry_run {
-        let wanting = shortcomings(report);
-        let but = if wanting.is_empty() { wanting } else { format!(" But {wanting}.") };
-        return format!("DRY RUN: nothing was sent.{but}");
+        return dry_verdict(report);
     }
     if !report.is_complete() {
         return format!("INCOMPLETE: {}. All the rest is delivered.", shortcomings(report));
     }
     let t = &report.totals;
-    let asked = t.records_found.saturating_sub(t.records_not_selected);
-    let selects = t.records_not_selected > 0 || report.files_not_selected > 0;
-    let all = if selects { "all that was selected" } else { "all that was found" };
-    match (asked, t.records_acknowledged) {
-        (0, _) if selects => "NOTHING SELECTED: recordings are there, and none of their records is what was asked \
-                              for. `sift-replay ls` shows sessions, assets and times."
-            .to_owned(),
+    let all = if selects(report) { "all that was selected" } else { "all that was found" };
+    match (asked(t), t.records_acknowledged) {
+        (0, _) if selects(report) => NOTHING_SELECTED.to_owned(),
         (0, _) if report.sessions == 0 && report.pbfs_files == 0 => {
             "NOTHING TO REPLAY: no recording is there. Check the path; `sift-replay ls` shows what it holds.".to_owned()
         }
@@ -138,11 +132,39 @@ fn verdict(report: &Report) -> String {
     }
 }
 
+const NOTHING_SELECTED: &str = "NOTHING SELECTED: recordings are there, and none of their records is what was asked for. \
+                                `sift-replay ls` shows sessions, assets and times.";
+
+/// Whether something wasn't asked for.
+fn selects(report: &Report) -> bool {
+    report.totals.records_not_selected > 0 || report.files_not_selected > 0
+}
+
+/// Records that were asked for.
+fn asked(t: &Totals) -> u64 {
+    t.records_found.saturating_sub(t.records_not_selected)
+}
+
+fn dry_verdict(report: &Report) -> String {
+    let wanting = shortcomings(report);
+    match wanting.is_empty() {
+        false => format!("DRY RUN: nothing was sent. But {wanting}."),
+        true if asked(&report.totals) == 0 && selects(report) => {
+            format!("DRY RUN: nothing was sent. {NOTHING_SELECTED}")
+        }
+        true => "DRY RUN: nothing was sent.".to_owned(),
+    }
+}
+
 /// What is wanting, in words.
 fn shortcomings(report: &Report) -> String {
     let t = &report.totals;
+    let refused = match report.dry_run {
+        false => (t.records_refused, "record was not delivered", "records were not delivered"),
+        true => (t.records_refused, "record can't be sent", "records can't be sent"),
+    };
     let wanting = [
-        (t.records_refused, "record was not delivered", "records were not delivered"),
+        refused,
         (
             t.records_dead_lettered,
             "record was refused and kept as a dead letter",
@@ -191,6 +213,7 @@ mod tests {
         assert!(last(&Report { files_not_selected: 1, ..Report::default() }).starts_with("NOTHING SELECTED"));
         let none = Totals { records_found: 3, records_not_selected: 3, ..Totals::default() };
         assert!(last(&report(none)).starts_with("NOTHING SELECTED"));
+        assert!(last(&Report { dry_run: true, ..report(none) }).contains("NOTHING SELECTED"));
         let some = Totals { records_found: 4, records_not_selected: 1, ..all };
         assert_eq!(last(&report(some)), "COMPLETE: all that was selected is delivered.");
         let some = Totals { records_found: 4, records_not_selected: 1, ..before };
