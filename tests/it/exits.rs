@@ -223,7 +223,7 @@ fn interrupted_in_the_middle_says_that_nothing_is_lost_and_twice_ends_at_once() 
     let mut running = Running::start(desk.home.command(&["backups", "--uri", &desk.faulty.uri()]));
     desk.faulty.wait(|seen| seen.held_streams == 1);
     running.interrupt();
-    running.says("waiting for what is on its way");
+    running.says("what is on its way has");
     desk.faulty.release();
     let (status, out, _) = running.wait();
     assert_eq!(status.code(), Some(130));
@@ -236,7 +236,7 @@ fn interrupted_in_the_middle_says_that_nothing_is_lost_and_twice_ends_at_once() 
     let mut running = Running::start(desk.home.command(&["backups", "--uri", &raw.uri()]));
     crate::support::destination::block_on(raw.seen.silent.notified());
     running.interrupt();
-    running.says("waiting for what is on its way");
+    running.says("what is on its way has");
     running.interrupt();
     let (status, _, _) = running.wait();
     assert_eq!(status.code(), Some(130));
