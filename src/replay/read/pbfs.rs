@@ -234,7 +234,8 @@ impl PbfsRead<'_> {
         hash.chunk(chunk)?;
         let first = self.messages;
         let (end, messages) = (hash.at, first + u64::from(chunk.count));
-        let now = Reached { end, hash: hash.now(), messages };
+        let dead_lettered = self.delivered.map_or(0, |mark| mark.dead_lettered);
+        let now = Reached { end, hash: hash.now(), messages, dead_lettered };
         if let Some(mark) = self.delivered.filter(|mark| end <= mark.end) {
             (self.messages, self.reached) = (messages, Some(now));
             if mark.end > end {
