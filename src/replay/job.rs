@@ -102,8 +102,8 @@ impl JobState {
     }
 
     /// Begins another run. What is read from its beginning again is counted anew: PBFS files always, a session's if some of
-    /// it wasn't delivered. Returns the records that were acknowledged before this process began, if that is so.
-    fn begin_anew(&mut self, subject: Option<Subject>) -> Option<u64> {
+    /// it wasn't delivered. Returns the figures so far, if that is so.
+    fn begin_anew(&mut self, subject: Option<Subject>) -> Option<Totals> {
         let is_first = !std::mem::replace(&mut self.has_run, true);
         let was_refused = self.line.refusal.take().is_some();
         let is_same = std::mem::replace(&mut self.subject, subject) == subject;
@@ -113,7 +113,7 @@ impl JobState {
         let totals = std::mem::take(&mut self.line.totals);
         (self.memory, self.findings) = Default::default();
         if is_same {
-            return Some(totals.records_already_acknowledged);
+            return Some(totals);
         }
         // Another backup has taken its place.
         self.past.add(&totals);
@@ -121,13 +121,17 @@ impl JobState {
         None
     }
 
-    /// What this process itself acknowledged in an earlier run counts as that.
-    fn own(&mut self, acknowledged_before: Option<u64>) {
-        let Some(before) = acknowledged_before else { return };
+    /// Compares with the figures before: what this process itself acknowledged in an earlier run counts as that.
+    fn own(&mut self, before: Option<Totals>) {
+        let Some(before) = before else { return };
         let totals = &mut self.line.totals;
-        let own = totals.records_already_acknowledged.saturating_sub(before);
+        let own = totals.records_already_acknowledged.saturating_sub(before.records_already_acknowledged);
         totals.records_already_acknowledged -= own;
         totals.records_acknowledged += own;
+        // It was cut short, or couldn't be read to where it was read before.
+        if totals.records_found < before.records_found {
+            *totals = before;
+        }
     }
 
     /// Bytes from the beginning of a PBFS file that are delivered.
@@ -175,7 +179,7 @@ pub(super) async fn run(context: &Context<'_>, mut state: JobState) -> JobState 
             return state;
         }
     };
-    let acknowledged_before = state.begin_anew(subject);
+    let totals_before = state.begin_anew(subject);
     let _turn = match subject {
         Some(Subject::Pbfs(id)) => Some(context.pbfs_turns.take(id).await),
         _ => None,
@@ -193,8 +197,6 @@ pub(super) async fn run(context: &Context<'_>, mut state: JobState) -> JobState 
     let (done, delivered) = delivered_before(context, &target, subject);
     let has_marks = delivered.iter().flat_map(|known| &known.marks).any(|mark| mark.messages > mark.dead_lettered);
     let hopeful = !done.acknowledged.is_empty() || context.options.despite_refusals || has_marks;
-    let own = delivered.iter().find(|known| known.own);
-    let watermark = Watermark::new(own.map_or(&[], |known| &known.marks));
     let reading = Reading {
         job: job.clone(),
         outgoing: outgoing.clone(),
@@ -212,13 +214,14 @@ pub(super) async fn run(context: &Context<'_>, mut state: JobState) -> JobState 
     let added_flows = state.added_flows.clone();
     let flight = Flight { context, job: &job, delivery: &delivery, subject, target: &target, added_flows };
     let memory = std::mem::take(&mut state.memory);
-    let mut run = JobRun { flight: &flight, state: &mut state, windows: 0, watermark, ended: false };
+    let mut run =
+        JobRun { flight: &flight, state: &mut state, windows: 0, watermark: Watermark::default(), ended: false };
     if let Some(stop) = stop {
         run.stop(stop);
     }
     let memory = run.read(reading, memory).await;
     state.memory = memory;
-    state.own(acknowledged_before);
+    state.own(totals_before);
     if let Some(subject) = subject {
         context.close_letters(&target, subject).await;
     }

@@ -19,6 +19,7 @@ pub(super) struct Watermark {
     hole: Option<u64>,
     /// Bytes of the file that a mark tells of.
     marked: u64,
+    /// Dead letters in windows that are done.
     dead_lettered: u64,
 }
 
@@ -32,12 +33,6 @@ pub(super) struct Reckoned {
 }
 
 impl Watermark {
-    /// Of a file for which there are these marks.
-    pub(super) fn new(marks: &[PbfsMark]) -> Self {
-        let dead_lettered = marks.iter().map(|mark| mark.dead_lettered).max().unwrap_or(0);
-        Self { dead_lettered, ..Self::default() }
-    }
-
     /// Takes what became of a window.
     pub(super) fn add(&mut self, number: u64, delivered: Delivered) -> Reckoned {
         if !delivered.is_settled() {
@@ -56,10 +51,11 @@ impl Watermark {
             delivered.window.slot = None;
             let reached = delivered.window.reached.filter(|reached| reached.end > self.marked);
             self.within.push(delivered);
-            if let Some(Reached { end, hash, messages }) = reached {
+            if let Some(Reached { end, hash, messages, dead_lettered }) = reached {
                 self.marked = end;
                 done = self.within.len();
-                mark = Some(PbfsMark { end, hash, messages, dead_lettered: self.dead_lettered });
+                let dead_lettered = dead_lettered + self.dead_lettered;
+                mark = Some(PbfsMark { end, hash, messages, dead_lettered });
             }
         }
         let marked = mark.map(|mark| (self.within.drain(..done).collect(), mark));
@@ -87,7 +83,7 @@ mod tests {
     use crate::replay::window::Window;
 
     fn window(end: Option<u64>, settled: bool) -> Delivered {
-        let reached = end.map(|end| Reached { end, hash: [0; 32], messages: end });
+        let reached = end.map(|end| Reached { end, hash: [0; 32], messages: end, dead_lettered: 0 });
         let seqs = std::iter::once(0..1).collect();
         let window = Window { records: 1, seqs, reached, ..Window::default() };
         let acknowledged = if settled { window.seqs.clone() } else { Vec::new() };
@@ -101,7 +97,7 @@ mod tests {
 
     #[test]
     fn a_file_is_done_as_far_as_there_is_no_hole() {
-        let mut watermark = Watermark::new(&[]);
+        let mut watermark = Watermark::default();
         let mut add = |number, end, settled| add(&mut watermark, number, end, settled);
         assert_eq!(add(1, Some(20), true), (None, 0));
         assert_eq!(add(0, Some(10), true), (Some((2, 20)), 0));
@@ -118,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_hole_within_a_chunk_leaves_the_chunk_to_the_next_replay() {
-        let mut watermark = Watermark::new(&[]);
+        let mut watermark = Watermark::default();
         let mut add = |number, end, settled| add(&mut watermark, number, end, settled);
         assert_eq!(add(0, None, true), (None, 0));
         assert_eq!(add(3, Some(10), false), (None, 1));
@@ -132,7 +128,7 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let _in = runtime.enter();
         let slots = Slots::new(1);
-        let mut watermark = Watermark::new(&[]);
+        let mut watermark = Watermark::default();
         for number in 0..10 {
             let slot = std::thread::scope(|scope| scope.spawn(|| slots.take().unwrap()).join().unwrap());
             let mut delivered = window((number == 9).then_some(100), true);

@@ -39,6 +39,8 @@ pub(super) struct Reached {
     pub(super) hash: [u8; 32],
     /// Messages in them.
     pub(super) messages: u64,
+    /// How many of those were dead letters before.
+    pub(super) dead_lettered: u64,
 }
 
 impl Window {

@@ -212,15 +212,7 @@ pub(super) fn read_job(reading: Reading, memory: &mut Memory, sink: &mut dyn Sin
     let windows = WindowBuilder::new(outgoing, window_size, slots);
     match &job {
         Job::Session(session) => session::SessionRead::new(windows, &selector, &done, memory, sink).session(session),
-        Job::Pbfs(file) => {
-            // Dead letters that were delivered since are none any more.
-            let now = |known: PbfsDelivered| {
-                let marks = known.marks.iter().map(|mark| mark.without(&known.since)).collect();
-                PbfsDelivered { marks, ..known }
-            };
-            let delivered: Vec<_> = delivered.into_iter().map(now).collect();
-            pbfs::read(file, &delivered, windows, &selector, memory, sink)
-        }
+        Job::Pbfs(file) => pbfs::read(file, &delivered, windows, &selector, memory, sink),
     }
 }
 

@@ -130,7 +130,8 @@ impl<'a> PrefixHash<'a> {
             }
             if self.now() == mark.hash {
                 furthest.retain(|before| !std::ptr::eq(before.selector, &known.selector));
-                furthest.push(Before { selector: &known.selector, mark: *mark, own: known.own });
+                let dead_letters = mark.without(&known.since).dead_lettered;
+                furthest.push(Before { selector: &known.selector, mark: *mark, dead_letters, own: known.own });
             }
         }
         Ok(furthest)
@@ -142,6 +143,8 @@ struct Before<'a> {
     selector: &'a Selector,
     /// How far.
     mark: PbfsMark,
+    /// Of those that the mark counts, the ones that weren't delivered since.
+    dead_letters: u64,
     own: bool,
 }
 
@@ -149,12 +152,15 @@ struct Before<'a> {
 struct Done {
     end: u64,
     messages: u64,
+    /// Dead letters that an earlier replay has made of them.
+    dead_lettered: u64,
     hash: Sha256,
 }
 
 impl Done {
     fn reached(&self) -> Reached {
-        Reached { end: self.end, hash: self.hash.clone().finalize().into(), messages: self.messages }
+        let Self { end, messages, dead_lettered, .. } = *self;
+        Reached { end, hash: self.hash.clone().finalize().into(), messages, dead_lettered }
     }
 }
 
@@ -229,7 +235,7 @@ impl<'a> PbfsRead<'a> {
     fn run(&mut self, delivered: &'a [PbfsDelivered]) -> Result<(), Ended> {
         let path = self.path;
         self.before = PrefixHash::open(path, self.windows.slots())?.furthest(delivered)?;
-        self.dead_letters = self.before.iter().map(|before| before.mark.dead_lettered).fold(0, u64::saturating_add);
+        self.dead_letters = self.before.iter().map(|before| before.dead_letters).fold(0, u64::saturating_add);
         let mut hash = PrefixHash::open(path, self.windows.slots())?;
         let mut reader = PbfsReader::open(path)?;
         while let Some(event) = reader.next_event()? {
@@ -285,7 +291,9 @@ impl<'a> PbfsRead<'a> {
                 self.send(full)?;
             }
         }
-        let now = Done { end, messages: self.messages, hash: hash.hash.clone() };
+        let own = self.before.iter().find(|before| before.own);
+        let dead_lettered = own.map_or(0, |before| before.mark.dead_lettered);
+        let now = Done { end, messages: self.messages, dead_lettered, hash: hash.hash.clone() };
         // The window that waits ends with this chunk, or within it.
         if self.windows.is_empty() {
             self.done = Some(now);

@@ -157,3 +157,65 @@ fn records_of_all_policies_add_up() {
         }
     }
 }
+
+#[test]
+fn dead_letters_of_a_backup_that_begins_alike_are_not_counted_for_this_one() {
+    let mut desk = Desk::new();
+    desk.options.window_bytes = 4 << 10;
+    let mut other = library_backup("theirs", 0, &[20]);
+    other.extend(library_backup("theirs", 1000, &[20]));
+    std::fs::write(desk.backups().join("theirs-0"), other).unwrap();
+    desk.faulty.refuse(|request| (number(request) >= 1000).then(|| Status::invalid_argument("too late")));
+    assert_eq!(desk.run().totals.records_dead_lettered, 20);
+    std::fs::remove_file(desk.backups().join("theirs-0")).unwrap();
+    desk.library_backup("theirs-1", &[20; 10]);
+    for already in [false, true] {
+        let totals = desk.run().totals;
+        assert_eq!((totals.records_found, totals.records_dead_lettered), (200, 0));
+        assert_eq!(totals.records_already_acknowledged, if already { 200 } else { 0 }, "{totals:?}");
+    }
+}
+
+#[test]
+fn interrupted_at_any_moment_it_ends_and_claims_no_more_than_was_acknowledged() {
+    let mut rng = fastrand::Rng::with_seed(5);
+    for _ in 0..12 {
+        let mut desk = Desk::new();
+        (desk.lanes, desk.options.windows_per_lane) = (rng.usize(1..4), rng.usize(1..3));
+        desk.options.grace = Duration::from_millis(rng.u64(0..20));
+        session(&desk.backups(), &counting("k"), small_frames(), 600);
+        for n in 0..3 {
+            // Two of them are copies.
+            let backup = library_backup("theirs", n / 2 * 1000, &[70; 3]);
+            std::fs::write(desk.backups().join(format!("theirs-{n}")), backup).unwrap();
+        }
+        desk.faulty.refuse(|request| (number(request) % 50 == 7).then(|| Status::invalid_argument("no")));
+        desk.faulty.every(5, Fate::Silent);
+        desk.options.acknowledgement_timeout = Duration::from_millis(100);
+        for _ in 0..3 {
+            let (interrupt, interrupted) = tokio::sync::oneshot::channel();
+            desk.faulty.after(rng.u64(0..300), move || interrupt.send(()).unwrap_or_default());
+            desk.run_until(async { interrupted.await.unwrap_or(()) });
+            // What has not been pulled would be pulled by the next.
+            desk.faulty.heal();
+            desk.faulty.refuse(|request| (number(request) % 50 == 7).then(|| Status::invalid_argument("no")));
+            let seen = desk.faulty.seen();
+            let taken = seen.records.values().filter(|copies| copies.acknowledged > 0).count() as u64;
+            let known = desk.state().checkpoints().list();
+            let sessions = known.iter().flat_map(|known| &known.sessions);
+            let of_sessions: u64 = sessions.map(|(_, done)| done.acknowledged.len()).sum();
+            let backups = known.iter().flat_map(|known| &known.pbfs).filter_map(|(_, marks)| marks.last());
+            let of_backups: u64 = backups.map(|mark| mark.messages - mark.dead_lettered).sum();
+            assert!(of_sessions + of_backups <= taken, "{of_sessions} + {of_backups} of {taken}");
+        }
+        let report = desk.run();
+        assert_adds_up(&report);
+        let totals = &report.totals;
+        assert_eq!(totals.records_found, 600 + 3 * 210);
+        assert_eq!(totals.records_refused, 0);
+        let seen = desk.faulty.seen();
+        // The second copy has nothing of its own.
+        let lacking = seen.records.values().filter(|copies| copies.acknowledged == 0 && copies.refused == 0).count();
+        assert_eq!((seen.records.len(), lacking), (600 + 2 * 210, 0));
+    }
+}
