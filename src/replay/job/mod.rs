@@ -1,170 +1,42 @@
 //! One job on its way: its files are read, its windows delivered, what is acknowledged saved and counted.
 
+mod flight;
+mod state;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use prost::Message;
 use tokio::sync::mpsc;
 
-use super::checkpoint::{Checkpoint, Done, StateError};
-use super::context::{Context, DeadLetter, blocking};
-use super::dead_letter::RefusedRecord;
-use super::deliver::{Delivered, Delivery, RefusedMessage};
-use super::findings::Findings;
-use super::observe::{Origin, ReplayEvent};
-use super::options::OnReject;
-use super::outgoing::Outgoing;
-use super::plan::Job;
-use super::read::{Gone, Item, Memory, PbfsDelivered, Reading, Selector, pbfs_id, read_job};
-use super::registering::{Registered, add_flows, register, target_after_registering};
-use super::report::{Line, Totals, add};
-use super::retiring::KeptFile;
-use super::retry::Stop;
-use super::target::{Subject, Target};
-use super::watermark::{Reckoned, Watermark};
-use super::window::Window;
-use crate::catalog::Requests;
-use crate::format::{AddedFlows, FlowConfig, IngestionConfig, Mark, Suffix};
+use flight::{Flight, Step, Steps};
+pub(super) use state::JobState;
+
+use crate::format::{Mark, Suffix};
+use crate::replay::checkpoint::{Checkpoint, Done};
+use crate::replay::context::{Context, blocking};
+use crate::replay::deliver::{Delivered, Delivery};
+use crate::replay::observe::{Origin, ReplayEvent};
+use crate::replay::options::OnReject;
+use crate::replay::outgoing::Outgoing;
+use crate::replay::plan::Job;
+use crate::replay::read::{Gone, Item, Memory, PbfsDelivered, Reading, Selector, pbfs_id, read_job};
+use crate::replay::registering::{Registered, add_flows, register, target_after_registering};
+use crate::replay::report::add;
+use crate::replay::retry::Stop;
+use crate::replay::target::{Subject, Target};
+use crate::replay::watermark::{Reckoned, Watermark};
 use crate::segment::SegmentError;
 
 /// Items that wait between the reading thread and the job.
 const READ_AHEAD: usize = 1;
 
-pub(super) const PBFS_AS_ANOTHER: &str = "a backup of the official library carries the ids of its asset and can't be delivered as another: replay it without \
-     --asset-as";
+pub(super) const PBFS_AS_ANOTHER: &str = "a backup of the official library carries the ids of its asset and can't be \
+     delivered as another: replay it without --asset-as";
 
 const PBFS_HINT: &str = "Such a backup carries the ids of the server that it was made for: send it to that one";
-
-/// A job, and what was learnt and done so far. It runs once, or again whenever its files have changed.
-#[derive(Debug)]
-pub(super) struct JobState {
-    pub(super) job: Job,
-    pub(super) line: Line,
-    pub(super) memory: Memory,
-    /// What is wrong with its files, and what of it is nowhere.
-    pub(super) findings: Findings,
-    pub(super) registered: Option<Registered>,
-    /// Files archived.
-    pub(super) archived: u64,
-    /// Files deleted.
-    pub(super) deleted: u64,
-    /// Files that were to be archived or deleted, and weren't.
-    pub(super) kept: BTreeMap<PathBuf, KeptFile>,
-    /// For whom its checkpoints were kept when it was begun last.
-    pub(super) target: Option<Target>,
-    /// Whose records they were then.
-    subject: Option<Subject>,
-    /// Figures of what was in a PBFS file's place before.
-    past: Totals,
-    /// How far a PBFS file was delivered by this process.
-    saved_end: u64,
-    /// Whether it was ever begun.
-    pub(super) has_run: bool,
-    delivery: Option<Arc<Delivery>>,
-    /// Flows that SCHEMA frames have added: dead letters need them, too.
-    added_flows: Arc<Mutex<Vec<FlowConfig>>>,
-}
-
-impl JobState {
-    pub(super) fn new(job: Job) -> Self {
-        let (origin, requests) = match &job {
-            Job::Session(session) => (session.id.to_string(), session.requests.as_ref()),
-            Job::Pbfs(file) => (file.path.display().to_string(), None),
-        };
-        let line = Line {
-            origin,
-            asset: requests.map(|requests| requests.asset.clone()).filter(|asset| !asset.is_empty()),
-            run: requests.and_then(|requests| requests.run_name.clone()),
-            totals: Totals::default(),
-            refusal: None,
-        };
-        Self {
-            job,
-            line,
-            memory: Memory::default(),
-            findings: Findings::default(),
-            registered: None,
-            archived: 0,
-            deleted: 0,
-            kept: BTreeMap::new(),
-            target: None,
-            subject: None,
-            past: Totals::default(),
-            saved_end: 0,
-            has_run: false,
-            delivery: None,
-            added_flows: Arc::default(),
-        }
-    }
-
-    /// Begins another run. What is read from its beginning again is counted anew: PBFS files always, a session's if some of
-    /// it wasn't delivered. Returns the figures so far, if that is so.
-    fn begin_anew(&mut self, subject: Option<Subject>) -> Option<Totals> {
-        let is_first = !std::mem::replace(&mut self.has_run, true);
-        let was_refused = self.line.refusal.take().is_some();
-        let is_same = std::mem::replace(&mut self.subject, subject) == subject;
-        if is_first || !(was_refused || matches!(self.job, Job::Pbfs(_))) {
-            return None;
-        }
-        let totals = std::mem::take(&mut self.line.totals);
-        (self.memory, self.findings) = Default::default();
-        if is_same {
-            return Some(totals);
-        }
-        // Another backup has taken its place.
-        self.past.add(&totals);
-        self.saved_end = 0;
-        None
-    }
-
-    /// Compares with the figures before: what this process itself acknowledged in an earlier run counts as that.
-    fn own(&mut self, before: Option<Totals>) {
-        let Some(before) = before else { return };
-        let totals = &mut self.line.totals;
-        let own = totals.records_already_acknowledged.saturating_sub(before.records_already_acknowledged);
-        totals.records_already_acknowledged -= own;
-        totals.records_acknowledged += own;
-        // It was cut short, or couldn't be read to where it was read before.
-        if totals.records_found < before.records_found {
-            *totals = before;
-        }
-    }
-
-    /// Bytes from the beginning of a PBFS file that are delivered.
-    pub(super) fn delivered_end(&self) -> u64 {
-        self.saved_end.max(self.memory.delivered_end())
-    }
-
-    /// Whether another run may do better, though no file has changed as far as one can see.
-    pub(super) fn wants_another_look(&self) -> bool {
-        self.memory.wants_another_look() || self.findings.want_another_look()
-    }
-
-    /// Its figures: what was delivered, and, if `there`, what is wrong with its files as they are now.
-    pub(super) fn line(&self, there: bool) -> Line {
-        let mut line = self.line.clone();
-        line.totals.add(&self.past);
-        if there {
-            line.totals.add(&self.findings.totals());
-        }
-        line.totals.bytes_sent = self.delivery.as_ref().map_or(0, |delivery| delivery.bytes_sent());
-        line
-    }
-}
-
-/// What a window in flight comes to, step by step.
-enum Step {
-    /// The destination has answered.
-    Delivered(u64, Delivered),
-    /// What it acknowledged is saved, or can't be.
-    Saved(Vec<Delivered>, Vec<Checkpoint>, Result<(), StateError>),
-}
-
-type Steps<'a> = FuturesUnordered<Pin<Box<dyn Future<Output = Step> + Send + 'a>>>;
 
 /// Runs a job: reads what is new, and delivers what isn't delivered.
 pub(super) async fn run(context: &Context<'_>, mut state: JobState) -> JobState {
@@ -282,105 +154,6 @@ async fn outgoing(context: &Context<'_>, state: &mut JobState, job: &Job) -> Res
         None => suffix,
     };
     Ok((Outgoing::new(suffix, context.options.rewrite.shift_ns), fresh))
-}
-
-/// What a window in flight needs to know.
-struct Flight<'a> {
-    context: &'a Context<'a>,
-    job: &'a Job,
-    delivery: &'a Delivery,
-    subject: Option<Subject>,
-    target: &'a Target,
-    added_flows: Arc<Mutex<Vec<FlowConfig>>>,
-}
-
-impl Flight<'_> {
-    /// Delivers a window; what is refused is durably kept when this returns.
-    async fn deliver(&self, number: u64, window: Window) -> Step {
-        let context = self.context;
-        let _flight = tokio::select! {
-            flight = context.flights.acquire() => flight,
-            () = context.patience.ending() => {
-                let stop = context.patience.check().err();
-                return Step::Delivered(number, Delivered::stopped(window, stop.unwrap_or(Stop::Interrupted)));
-            }
-        };
-        let mut delivered = self.delivery.deliver(context, self.job.origin(), window).await;
-        let keeps = self.context.options.on_reject == OnReject::DeadLetter && self.context.state.dead_letters.is_some();
-        let mut kept = Vec::new();
-        for (reason, refused) in by_reason(std::mem::take(&mut delivered.refused)) {
-            if !keeps {
-                delivered.left_out.push((reason, refused.len() as u64));
-            } else if let Err(error) = self.keep(&reason, &refused).await {
-                let text = format!("dead letters can't be kept: {error}. Free some space, or name another --state-dir");
-                delivered.stop = Some(Stop::Here(text));
-            } else {
-                kept.extend(refused);
-            }
-        }
-        // They are kept elsewhere now.
-        kept.iter_mut().for_each(|refused| refused.message.bytes.clear());
-        delivered.refused = kept;
-        Step::Delivered(number, delivered)
-    }
-
-    async fn keep(&self, reason: &str, refused: &[RefusedMessage]) -> Result<(), SegmentError> {
-        let Some(subject) = self.subject else { return Ok(()) };
-        let record = |refused: &RefusedMessage| RefusedRecord {
-            seq: refused.message.seq,
-            bytes: refused.message.record(&self.delivery.outgoing),
-        };
-        let letter = DeadLetter {
-            target: self.target.clone(),
-            subject,
-            requests: self.job.requests().map(|requests| self.with_added_flows(requests)),
-            reason: reason.to_owned(),
-            records: refused.iter().map(record).collect(),
-        };
-        let origin = match self.job {
-            Job::Session(_) => None,
-            Job::Pbfs(file) => Some(&*file.path),
-        };
-        self.context.keep(letter, origin).await
-    }
-
-    /// The requests as they are by now: those of an open segment's HEADER lack the flows that were added since.
-    fn with_added_flows(&self, requests: &Requests) -> Requests {
-        let (mut requests, mut flows) = (requests.clone(), self.added_flows().clone());
-        // What can't be read, or is empty because records carry their own ids ([F-19]), stays as it is.
-        let config = Some(&requests.ingestion_config[..]).filter(|config| !config.is_empty());
-        if let Some(config) = config.and_then(|config| IngestionConfig::decode(config).ok()) {
-            flows.retain(|flow| !config.flows.contains(flow));
-            // In protobuf, concatenation merges.
-            requests.ingestion_config.extend(AddedFlows { flows }.encode_to_vec());
-        }
-        requests
-    }
-
-    fn add_flows(&self, added: &AddedFlows) {
-        let mut flows = self.added_flows();
-        let new: Vec<_> = added.flows.iter().filter(|flow| !flows.contains(flow)).cloned().collect();
-        flows.extend(new);
-    }
-
-    fn added_flows(&self) -> MutexGuard<'_, Vec<FlowConfig>> {
-        self.added_flows.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn save(&self, delivered: Vec<Delivered>, checkpoints: Vec<Checkpoint>) -> Step {
-        let saved = self.context.state.checkpoints.save(self.target, checkpoints.clone()).await;
-        Step::Saved(delivered, checkpoints, saved)
-    }
-}
-
-/// Refused records, those of one reason together, in order.
-fn by_reason(mut refused: Vec<RefusedMessage>) -> BTreeMap<String, Vec<RefusedMessage>> {
-    refused.sort_by_key(|refused| refused.message.seq);
-    let mut groups: BTreeMap<String, Vec<RefusedMessage>> = BTreeMap::new();
-    for refused in refused {
-        groups.entry(refused.reason.clone()).or_default().push(refused);
-    }
-    groups
 }
 
 /// One run of a job.
