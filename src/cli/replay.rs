@@ -14,8 +14,8 @@ use super::text::{duration, note, shown};
 use super::{Interrupts, runtime};
 use crate::catalog::{Catalog, CatalogCache, discover};
 use crate::replay::{
-    After, Checkpoints, Lanes, Observer, ReplayEvent, ReplayOptions, Report, State, StateDirs, Watch, Work,
-    check_archive, dry_run, replay_until,
+    After, Checkpoints, Lanes, Observer, ReplayEvent, ReplayOptions, Report, State, StateDirs, Work, check_archive,
+    dry_run, replay_until,
 };
 use crate::segment::{Disk, Storage};
 use crate::sift::{ApiKey, ConnectError, ConnectErrorKind, Destination, DestinationOptions};
@@ -54,7 +54,7 @@ pub(super) fn run(args: &ReplayArgs, output: &OutputArgs) -> Result<Exit, Failur
     } else {
         let destination = destination(&args.destination)?;
         let state = State::open(Arc::new(Disk), dirs).map_err(Failure::fatal)?;
-        let watch = args.watch.then_some(Watch::RESCAN);
+        let watch = args.watch.then_some(args.delivery.rescan);
         let work = Work { paths: args.paths.clone(), catalog, watch };
         runtime()?.block_on(connect_and_replay(&destination, args.lanes(), &state, work, &options, &*observer))?
     };

@@ -272,7 +272,7 @@ fn ctrl_c_during_a_replay_is_130() {
     let dir = home.path().join("backups");
     session(&dir, &counting("k"), small_frames(), 100);
     let raw = Raw::start(Mood::Silent { after: 0 });
-    let running = Running::start(home.command(&["--uri", &raw.uri(), text(&dir)]));
+    let running = Running::start(home.command(&["--grace", "0.2", "--uri", &raw.uri(), text(&dir)]));
     block_on(raw.seen.silent.notified());
     running.interrupt();
     let (status, _, stderr) = running.wait();

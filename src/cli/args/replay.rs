@@ -74,6 +74,10 @@ pub(in crate::cli) struct DeliveryArgs {
     #[arg(long, value_name = "DURATION", hide = true, default_value = "10s", value_parser = parse::duration)]
     pub(in crate::cli) grace: Duration,
 
+    /// How often --watch looks again though no file-system event has come
+    #[arg(long, value_name = "DURATION", hide = true, default_value = "10s", value_parser = parse::duration)]
+    pub(in crate::cli) rescan: Duration,
+
     /// Bytes after which a window is closed and acknowledged
     #[arg(long, value_name = "N", hide = true, value_parser = clap::value_parser!(u64).range(1..=MAX_WINDOW_BYTES))]
     pub(in crate::cli) window_bytes: Option<u64>,

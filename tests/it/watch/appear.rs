@@ -65,7 +65,7 @@ fn a_path_that_is_a_link_is_followed_to_where_it_leads_now() {
     records.extend(record(&second, 2, 50).records);
     let link = desk.home().join("current");
     symlink(&first, &link).unwrap();
-    let program = Program::start(desk.command_for(&[&link], &["--watch"]));
+    let program = Program::start(desk.command_for(&[&link], &["--watch", "--rescan", "1"]));
     program.delivers(50);
     fs::remove_file(&link).unwrap();
     symlink(&second, &link).unwrap();

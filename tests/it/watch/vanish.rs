@@ -16,7 +16,7 @@ fn acknowledged(lines: &[Value]) -> bool {
 fn what_was_delivered_may_go() {
     let desk = Desk::new();
     let (one, two) = (record(&desk.dir, 0, 200), record(&desk.dir, 1, 200));
-    let program = desk.watch(&[]);
+    let program = desk.watch(&["--rescan", "1"]);
     program.delivers(400);
     fs::remove_file(&one.files[0]).unwrap();
     // It has seen that when this has come.
@@ -36,7 +36,7 @@ fn what_an_earlier_program_has_delivered_may_go_before_it_is_looked_at() {
     assert_eq!(desk.run(&[]).code, Some(0));
     // Found, and not read before it is gone: registering takes so long.
     desk.faulty.kill();
-    let program = desk.watch(&[]);
+    let program = desk.watch(&["--rescan", "1"]);
     program.tells("retrying");
     fs::remove_file(&one.files[0]).unwrap();
     desk.faulty.revive();
@@ -55,7 +55,7 @@ fn what_goes_before_it_was_read_is_told() {
     let desk = Desk::new();
     let one = record(&desk.dir, 0, 200);
     desk.faulty.kill();
-    let program = desk.watch(&[]);
+    let program = desk.watch(&["--rescan", "1"]);
     program.tells("retrying");
     fs::remove_file(&one.files[0]).unwrap();
     desk.faulty.revive();
@@ -73,7 +73,7 @@ fn what_goes_while_it_is_read_arrives_as_long_as_it_is_open() {
     let one = record(&desk.dir, 0, 2000);
     // The windows of the first streams wait, so that reading does.
     desk.faulty.next_streams(vec![Fate::Held; 4]);
-    let program = desk.watch(&[]);
+    let program = desk.watch(&["--rescan", "1"]);
     desk.faulty.wait(|seen| seen.held_streams == 4);
     fs::remove_file(&one.files[0]).unwrap();
     desk.faulty.release();
@@ -86,7 +86,7 @@ fn a_drive_that_is_unplugged_and_plugged_in_again_is_gone_on_with() {
     let desk = Desk::new();
     let backups = desk.dir.join("drive");
     let one = record(&backups, 0, 200);
-    let program = desk.watch(&[]);
+    let program = desk.watch(&["--rescan", "1"]);
     program.delivers(200);
     for round in 0..2 {
         let away = desk.elsewhere.join("away");
@@ -112,7 +112,7 @@ fn a_drive_that_is_unplugged_before_it_was_read_is_read_when_it_is_back() {
     let desk = Desk::new();
     let sessions: Vec<_> = (0..6).map(|number| record(&desk.dir.join("drive"), number, 300)).collect();
     desk.faulty.next_streams(vec![Fate::Held; 4]);
-    let program = desk.watch(&[]);
+    let program = desk.watch(&["--rescan", "1"]);
     // Two sessions are being read; nobody has looked into the others.
     desk.faulty.wait(|seen| seen.held_streams == 4);
     let away = desk.elsewhere.join("away");
@@ -135,7 +135,7 @@ fn a_segment_that_is_sealed_or_moved_before_it_was_read_is_not_lost() {
     live.record(200);
     let moved = record(&desk.dir.join("here"), 1, 200);
     desk.faulty.kill();
-    let program = desk.watch(&[]);
+    let program = desk.watch(&["--rescan", "1"]);
     program.tells("retrying");
     let sealed = live.finish();
     fs::rename(desk.dir.join("here"), desk.dir.join("there")).unwrap();
