@@ -5,15 +5,18 @@
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "benchmarks")]
 #![allow(missing_docs, reason = "a benchmark exports nothing")]
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use sift_replay::catalog::{Catalog, discover};
 use sift_replay::format::{Compression, Suffix};
 use sift_replay::record::{Channel, DataType, FlowSchema, Recorder, RecorderOptions, Schema, Timestamp, Value};
-use sift_replay::replay::{Lanes, ReplayOptions, State, Work, replay};
+use sift_replay::replay::{Lanes, ReplayOptions, State, StateDirs, Work, replay};
+use sift_replay::segment::Disk;
+use sift_replay::sift::{Destination, DestinationOptions};
 
 #[allow(dead_code, reason = "shared with the tests, which use all of it")]
 #[path = "../tests/it/support/destination.rs"]
@@ -122,6 +125,23 @@ fn run(bencher: Bencher<'_, '_>, dir: PathBuf, uri: String, records: u64, runtim
     });
 }
 
+/// The same over four lanes, with each acknowledgement durably noted; what was noted is forgotten before the next time.
+fn run_with_checkpoints(bencher: Bencher<'_, '_>, dir: PathBuf, uri: String, records: u64, lanes: usize) {
+    let runtime = runtime();
+    let options = DestinationOptions { uri: Some(uri), ..DestinationOptions::default() };
+    let destination = Destination::resolve(&options).unwrap();
+    let lanes = runtime.block_on(Lanes::open(&destination, NonZeroUsize::new(lanes).unwrap())).unwrap();
+    let paths = [dir];
+    bencher.counter(ItemsCount::new(records)).bench_local(|| {
+        let state_dir = tempfile::tempdir().unwrap();
+        let dirs = StateDirs::resolve(&paths, Some(state_dir.path()));
+        let state = State::open(Arc::new(Disk), dirs).unwrap();
+        let work = Work::once(&paths, Catalog::build(discover(&paths).unwrap()));
+        let report = runtime.block_on(replay(&lanes, &state, work, &ReplayOptions::default(), &()));
+        assert_eq!(report.totals.records_acknowledged, records, "{report:?}");
+    });
+}
+
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap()
 }
@@ -130,6 +150,18 @@ fn runtime() -> tokio::runtime::Runtime {
 fn segments_to_a_server_that_counts(bencher: Bencher<'_, '_>, workload: Workload) {
     let server = Raw::start(Mood::Counts);
     run(bencher, segments(workload), server.uri(), workload.records(), &runtime());
+}
+
+#[divan::bench(args = [W1, W2, W3], sample_count = 7, sample_size = 1)]
+fn segments_over_four_lanes_with_checkpoints(bencher: Bencher<'_, '_>, workload: Workload) {
+    let server = Raw::start(Mood::Counts);
+    run_with_checkpoints(bencher, segments(workload), server.uri(), workload.records(), 4);
+}
+
+#[divan::bench(args = [W1], sample_count = 7, sample_size = 1)]
+fn segments_over_one_lane_with_checkpoints(bencher: Bencher<'_, '_>, workload: Workload) {
+    let server = Raw::start(Mood::Counts);
+    run_with_checkpoints(bencher, segments(workload), server.uri(), workload.records(), 1);
 }
 
 #[divan::bench(args = [W1], sample_count = 7, sample_size = 1)]

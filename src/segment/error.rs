@@ -40,7 +40,7 @@ impl SegmentError {
     }
 
     /// Whether the file isn't there (any more).
-    pub(crate) fn is_not_found(&self) -> bool {
+    pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
 
