@@ -23,6 +23,8 @@ pub struct PbfsChunk<'a> {
     pub count: u32,
     /// The messages, in order, each behind its length: laid out like a DATA payload.
     pub payload: &'a [u8],
+    /// All of it, header included.
+    pub bytes: &'a [u8],
 }
 
 impl<'a> PbfsChunk<'a> {
@@ -107,7 +109,8 @@ impl PbfsScanner {
         let judged = judge(window, |stored| Some(crc32fast::hash(stored)));
         let (cause, torn) = match judged {
             Judged::Sound { payload, count } => {
-                let chunk = PbfsChunk { offset: self.position, count, payload };
+                let bytes = window.get(..PBFS_HEADER_BYTES + payload.len()).unwrap_or_default();
+                let chunk = PbfsChunk { offset: self.position, count, payload, bytes };
                 self.position += (PBFS_HEADER_BYTES + payload.len()) as u64;
                 return PbfsStep::Chunk(chunk);
             }

@@ -77,9 +77,9 @@ impl PbfsReader {
                 PbfsStep::Chunk(chunk) => break (chunk.offset, chunk.payload.len(), chunk.count),
             }
         };
-        let window = self.source.window(offset).0;
-        let payload = window.get(PBFS_HEADER_BYTES..PBFS_HEADER_BYTES + len).unwrap_or_default();
-        Ok(Some(PbfsEvent::Chunk(PbfsChunk { offset, count, payload })))
+        let bytes = self.source.window(offset).0.get(..PBFS_HEADER_BYTES + len).unwrap_or_default();
+        let payload = bytes.get(PBFS_HEADER_BYTES..).unwrap_or_default();
+        Ok(Some(PbfsEvent::Chunk(PbfsChunk { offset, count, payload, bytes })))
     }
 }
 

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::{FileMemory, Gone, Item, Memory, Passed, PbfsDelivered, Selector, Sink};
 use crate::catalog::PbfsFile;
-use crate::format::{PBFS_HEADER_BYTES, PbfsChunk, RecordInfo};
+use crate::format::{PbfsChunk, RecordInfo};
 use crate::replay::checkpoint::PbfsMark;
 use crate::replay::outgoing::Ids;
 use crate::replay::slots::Slots;
@@ -28,16 +28,7 @@ pub(in crate::replay) fn pbfs_id(path: &Path) -> Result<Option<PbfsId>, SegmentE
     let mut reader = PbfsReader::open(path)?;
     while let Some(event) = reader.next_event()? {
         if let PbfsEvent::Chunk(chunk) = event {
-            // The checksum is of the rest of the header and the messages, in this order ([P-1]).
-            let len = (chunk.payload.len() as u64).to_le_bytes();
-            let mut crc = crc32fast::Hasher::new();
-            crc.update(&len);
-            crc.update(chunk.payload);
-            let mut hash = Sha256::new();
-            hash.update(crc.finalize().to_le_bytes());
-            hash.update(len);
-            hash.update(chunk.payload);
-            return Ok(Some(PbfsId(hash.finalize().into())));
+            return Ok(Some(PbfsId(Sha256::digest(chunk.bytes).into())));
         }
     }
     Ok(None)
@@ -98,14 +89,15 @@ impl<'a> PrefixHash<'a> {
         Ok(true)
     }
 
-    /// Takes in a chunk, and what lies before it. Its payload is the one that is sent, whatever the file holds by now: a
+    /// Takes in a chunk, and what lies before it. Its bytes are those that are sent, whatever the file holds by now: a
     /// hash is either of that or of no file at all.
     fn chunk(&mut self, chunk: &PbfsChunk<'_>) -> Result<(), Ended> {
-        if !self.up_to(chunk.offset + PBFS_HEADER_BYTES as u64)? {
+        // Only damage lies between chunks.
+        if self.at < chunk.offset && !self.up_to(chunk.offset)? {
             return Err(self.changed());
         }
-        self.hash.update(chunk.payload);
-        self.at += chunk.payload.len() as u64;
+        self.hash.update(chunk.bytes);
+        self.at += chunk.bytes.len() as u64;
         Ok(())
     }
 
