@@ -1,6 +1,7 @@
 //! Segment files: their names, writing them, and reading them in whatever state they are.
 
 mod error;
+mod identity;
 mod map;
 mod name;
 mod pbfs;
@@ -10,8 +11,9 @@ mod storage;
 mod writer;
 
 pub use error::SegmentError;
+pub use identity::Identity;
 pub use name::{OPEN_SUFFIX, SEALED_SUFFIX, SegmentName, session_dir};
 pub use pbfs::{PbfsEvent, PbfsReader, SNIFF_BYTES, is_pbfs};
-pub use reader::{Batch, Event, Identity, SegmentReader, SkipReason, Skipped};
+pub use reader::{Batch, Event, SegmentReader, SkipReason, Skipped};
 pub use storage::{Disk, FileLock, LockKind, Storage, StorageFile};
 pub use writer::{PendingFrame, SegmentWriter};

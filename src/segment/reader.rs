@@ -1,20 +1,19 @@
 //! Reading one segment, whatever its state: sealed, open, torn, damaged. Readers never write.
 
 use std::fs::File;
-use std::io::{self, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use prost::Message;
-use uuid::Uuid;
 
 use super::error::SegmentError;
+use super::identity::{Identity, identify, read_header, read_seal, settle};
 use super::name::SegmentName;
-use super::source::{Source, read_at};
+use super::source::Source;
 use crate::format::{
     AddedFlows, Damage, DamageCause, FLAG_BARE, FRAME_HEADER_BYTES, Frame, FrameHeader, Kind, MAGIC, MarkMessage,
-    PayloadDecoder, PayloadError, Records, SYNC_MARKER, Scanner, Seal, SegmentHeader, Step, TRAILER_BYTES, TimeRange,
-    Torn, Unreadable, decode_trailer, segment_id,
+    PayloadDecoder, PayloadError, Records, SYNC_MARKER, Scanner, Seal, SegmentHeader, Step, TimeRange, Torn,
+    Unreadable, segment_id,
 };
 
 /// The records of one DATA frame.
@@ -88,30 +87,6 @@ pub enum Event<'a> {
     Damage(Damage),
     /// The file ends within a frame.
     Torn(Torn),
-}
-
-/// Who a segment is, as far as anything in it or its name tells ([F-33]).
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Identity {
-    /// HEADER's message, or SEAL's copy of it; `None` if both are lost.
-    pub header: Option<SegmentHeader>,
-    /// The session.
-    pub session: Option<Uuid>,
-    /// The segment's number in the session.
-    pub index: Option<u32>,
-    /// The segment's id, which all its frames carry; learnt from the first sound frame if nothing else tells it.
-    pub segment_id: Option<u64>,
-}
-
-impl Identity {
-    fn of(header: SegmentHeader, frame: &FrameHeader) -> Self {
-        Self {
-            session: header.session(),
-            index: Some(header.segment_index),
-            segment_id: Some(frame.segment_id),
-            header: Some(header),
-        }
-    }
 }
 
 /// Reads one segment from beginning to end.
@@ -336,102 +311,4 @@ fn event<'a>(decoder: &'a mut PayloadDecoder, frame: Frame<'a>) -> Event<'a> {
         Kind::Checkpoint | Kind::Unknown(_) => None,
     };
     event.unwrap_or(malformed)
-}
-
-/// [F-37]: the segment's id where HEADER, SEAL and name may disagree: the one that most sound frames carry.
-fn settle(path: &Path, ids: [Option<u64>; 3]) -> io::Result<Option<u64>> {
-    let mut claims: Vec<u64> = Vec::new();
-    for id in ids.into_iter().flatten() {
-        if !claims.contains(&id) {
-            claims.push(id);
-        }
-    }
-    if claims.len() < 2 {
-        return Ok(claims.first().copied());
-    }
-    let mut best: Option<(u64, u64)> = None;
-    for id in claims {
-        let frames = count_frames(path, id)?;
-        if best.is_none_or(|(_, most)| frames > most) {
-            best = Some((id, frames));
-        }
-    }
-    Ok(best.map(|(id, _)| id))
-}
-
-/// How many sound frames of the segment `id` the file has.
-fn count_frames(path: &Path, id: u64) -> io::Result<u64> {
-    let mut source = Source::open(path, false)?;
-    let mut scanner = Scanner::new(Some(id));
-    let mut frames = 0;
-    loop {
-        let (window, at_end) = source.window(scanner.position());
-        match scanner.step(window, at_end) {
-            Step::NeedMore(bytes) => source.fill(scanner.position(), bytes)?,
-            Step::End => return Ok(frames),
-            Step::Frame(_) => frames += 1,
-            Step::Damage(_) | Step::Torn(_) => {}
-        }
-    }
-}
-
-/// [F-33]: HEADER, else SEAL's copy, else the name.
-fn identify(
-    header: Option<(SegmentHeader, FrameHeader)>,
-    seal: Option<&(Seal, FrameHeader)>,
-    name: Option<SegmentName>,
-) -> Identity {
-    if let Some((header, frame)) = header {
-        return Identity::of(header, &frame);
-    }
-    if let Some((Seal { header: Some(header), .. }, frame)) = seal {
-        return Identity::of(header.clone(), frame);
-    }
-    match name {
-        Some(name) => Identity {
-            header: None,
-            session: Some(name.session),
-            index: Some(name.index),
-            segment_id: Some(segment_id(name.session, name.index)),
-        },
-        None => Identity::default(),
-    }
-}
-
-/// The HEADER frame, if it is sound.
-fn read_header(file: &mut File) -> io::Result<Option<(SegmentHeader, FrameHeader)>> {
-    Ok(read_frame(file, MAGIC.len() as u64, Kind::Header)?
-        .and_then(|(payload, frame)| SegmentHeader::decode(&payload[..]).ok().map(|header| (header, frame))))
-}
-
-/// The SEAL frame that the trailer points at ([F-26]), if both are sound.
-fn read_seal(file: &mut File, bytes: u64) -> io::Result<Option<(Seal, FrameHeader)>> {
-    let mut trailer = [0; TRAILER_BYTES];
-    let Some(at) = bytes.checked_sub(TRAILER_BYTES as u64) else { return Ok(None) };
-    if !read_at(file, at, &mut trailer)? {
-        return Ok(None);
-    }
-    let Some(offset) = decode_trailer(&trailer).filter(|&offset| offset < at) else { return Ok(None) };
-    Ok(read_frame(file, offset, Kind::Seal)?
-        .and_then(|(payload, frame)| Seal::decode(&payload[..]).ok().map(|seal| (seal, frame))))
-}
-
-/// The payload of the frame of this kind at `offset`, if there is a sound one.
-fn read_frame(file: &mut File, offset: u64, kind: Kind) -> io::Result<Option<(Vec<u8>, FrameHeader)>> {
-    let mut bytes = [0; FRAME_HEADER_BYTES];
-    if !read_at(file, offset, &mut bytes)? {
-        return Ok(None);
-    }
-    let Some(header) = FrameHeader::decode(&bytes, offset, None).ok().filter(|header| header.kind == kind) else {
-        return Ok(None);
-    };
-    // Grows with what is there; bounded by [F-14] all the same.
-    let mut stored = Vec::new();
-    file.take(u64::from(header.stored_len)).read_to_end(&mut stored)?;
-    if stored.len() != header.stored_len as usize || crc32fast::hash(&stored) != header.payload_crc {
-        return Ok(None);
-    }
-    let mut decoder = PayloadDecoder::default();
-    let payload = decoder.decode(&Frame { header, stored: &stored }).ok().map(<[u8]>::to_vec);
-    Ok(payload.map(|payload| (payload, header)))
 }

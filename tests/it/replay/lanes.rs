@@ -1,9 +1,11 @@
 //! Lanes, and the windows on their way.
 
 use std::num::NonZeroUsize;
+use std::path::Path;
+use std::time::Duration;
 
 use sift_replay::catalog::{Catalog, discover};
-use sift_replay::replay::{Lanes, ReplayOptions, State, Work, replay};
+use sift_replay::replay::{Lanes, Observer, Origin, ReplayEvent, ReplayOptions, Report, State, Work, replay};
 use sift_replay::sift::{Destination, DestinationOptions};
 
 use super::{counting, session, small_segments};
@@ -11,6 +13,22 @@ use crate::support::destination::block_on;
 use crate::support::faulty::{Fate, Faulty};
 
 const LANES: NonZeroUsize = NonZeroUsize::new(3).unwrap();
+
+fn replayed(
+    faulty: &Faulty,
+    dir: &Path,
+    lanes: NonZeroUsize,
+    options: &ReplayOptions,
+    observer: &dyn Observer,
+) -> Report {
+    block_on(async {
+        let destination = DestinationOptions { uri: Some(faulty.uri()), ..DestinationOptions::default() };
+        let lanes = Lanes::open(&Destination::resolve(&destination).unwrap(), lanes).await.unwrap();
+        let paths = [dir.to_owned()];
+        let work = Work::once(&paths, Catalog::build(discover(&paths).unwrap()));
+        replay(&lanes, &State::none(), work, options, observer).await
+    })
+}
 
 #[test]
 fn each_lane_is_a_connection_with_several_windows_on_its_way() {
@@ -31,13 +49,7 @@ fn each_lane_is_a_connection_with_several_windows_on_its_way() {
         server.wait_unless(|seen| seen.acknowledged() == 2000, release);
     });
     let options = ReplayOptions { window_bytes: 2000, windows_per_lane: 2, ..ReplayOptions::default() };
-    let report = block_on(async {
-        let destination = DestinationOptions { uri: Some(faulty.uri()), ..DestinationOptions::default() };
-        let lanes = Lanes::open(&Destination::resolve(&destination).unwrap(), LANES).await.unwrap();
-        let paths = [dir.path().to_owned()];
-        let work = Work::once(&paths, Catalog::build(discover(&paths).unwrap()));
-        replay(&lanes, &State::none(), work, &options, &()).await
-    });
+    let report = replayed(&faulty, dir.path(), LANES, &options, &());
     held.join().unwrap();
     assert!(report.is_complete(), "{report:?}");
     let seen = faulty.seen();
@@ -56,13 +68,7 @@ fn sessions_share_the_lanes_evenly() {
     let options = ReplayOptions { window_bytes: 2000, windows_per_lane: 1, ..ReplayOptions::default() };
     let order = std::sync::Mutex::new(Vec::new());
     let observer = Order(&order);
-    let report = block_on(async {
-        let destination = DestinationOptions { uri: Some(faulty.uri()), ..DestinationOptions::default() };
-        let lanes = Lanes::open(&Destination::resolve(&destination).unwrap(), LANES).await.unwrap();
-        let paths = [dir.path().to_owned()];
-        let work = Work::once(&paths, Catalog::build(discover(&paths).unwrap()));
-        replay(&lanes, &State::none(), work, &options, &observer).await
-    });
+    let report = replayed(&faulty, dir.path(), LANES, &options, &observer);
     assert!(report.is_complete(), "{report:?}");
     let order = order.into_inner().unwrap();
     // Before any session is through, each of the others has had a fair part.
@@ -79,14 +85,26 @@ fn sessions_share_the_lanes_evenly() {
 /// Whose windows are acknowledged, in order.
 struct Order<'a>(&'a std::sync::Mutex<Vec<String>>);
 
-impl sift_replay::replay::Observer for Order<'_> {
-    fn event(&self, event: &sift_replay::replay::ReplayEvent<'_>) {
-        if let sift_replay::replay::ReplayEvent::Acknowledged {
-            origin: sift_replay::replay::Origin::Session(session),
-            ..
-        } = event
-        {
+impl Observer for Order<'_> {
+    fn event(&self, event: &ReplayEvent<'_>) {
+        if let ReplayEvent::Acknowledged { origin: Origin::Session(session), .. } = event {
             self.0.lock().unwrap().push(session.to_string());
         }
     }
+}
+
+#[test]
+fn a_lane_that_leaves_a_stream_unanswered_gets_a_new_connection() {
+    let dir = tempfile::tempdir().unwrap();
+    session(dir.path(), &counting("k"), small_segments(), 500);
+    let faulty = Faulty::start();
+    faulty.next_streams([Fate::Silent]);
+    let acknowledgement_timeout = Duration::from_millis(200);
+    let options = ReplayOptions { acknowledgement_timeout, ..ReplayOptions::default() };
+    let report = replayed(&faulty, dir.path(), NonZeroUsize::MIN, &options, &());
+    assert!(report.is_complete(), "{report:?}");
+    let seen = faulty.seen();
+    // One for each attempt, of which a slow computer may need several.
+    assert_eq!((seen.acknowledged(), seen.connections), (500, seen.streams), "{}", seen.figures());
+    assert!(seen.streams > 1, "{}", seen.figures());
 }
