@@ -20,5 +20,7 @@ pub mod replay;
 pub mod segment;
 #[cfg(feature = "replay")]
 pub mod sift;
+#[cfg(feature = "stream")]
+pub mod stream;
 
 pub use record::{Recorder, RecorderOptions};

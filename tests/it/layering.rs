@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The layers, each with those that it may know.
-const LAYERS: [(&str, &[&str]); 8] = [
+const LAYERS: [(&str, &[&str]); 9] = [
     ("format", &[]),
     ("segment", &["format"]),
     ("record", &["format", "segment"]),
     ("catalog", &["format", "segment"]),
     ("sift", &["format", "segment", "record", "catalog"]),
     ("replay", &["format", "segment", "record", "catalog", "sift"]),
+    ("stream", &["format", "segment", "record", "catalog", "sift", "replay"]),
     ("receiver", &["format", "segment", "record", "catalog", "sift", "replay"]),
     ("cli", &["format", "segment", "record", "catalog", "sift", "replay", "receiver"]),
 ];

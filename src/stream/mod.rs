@@ -1,0 +1,21 @@
+//! Streams that send telemetry while they record it, or without recording it.
+
+mod auto_register;
+mod descriptor;
+mod flow;
+mod forms;
+mod logging;
+mod metrics;
+mod policy;
+mod send_error;
+#[cfg(feature = "tracing")]
+mod telemetry;
+mod time;
+mod value;
+
+pub use forms::{IngestionConfigForm, RunForm, RunSelector};
+pub use policy::{DiskBackupPolicy, RetryPolicy, RollingFilePolicy};
+pub use sift_rs::common::r#type::v1::ChannelDataType;
+pub use sift_rs::ingestion_configs::v2::{ChannelConfig, FlowConfig};
+pub use sift_rs::metadata::v1::MetadataValue;
+pub use sift_rs::{Credentials, SiftChannel};
