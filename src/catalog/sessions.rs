@@ -131,7 +131,9 @@ pub struct Requests {
     pub run: Option<Vec<u8>>,
     /// The asset's name.
     pub asset: String,
-    /// The run's name.
+    /// The run's id, where the recorder knew one.
+    pub run_id: Option<String>,
+    /// The run's name; its id, if nothing else is known.
     pub run_name: Option<String>,
 }
 
@@ -283,12 +285,13 @@ impl Known {
 struct Preamble {
     ingestion_config: Arc<[u8]>,
     run: Option<Arc<[u8]>>,
+    run_id: Option<String>,
 }
 
 impl Preamble {
     fn new(header: &SegmentHeader, known: &mut Known) -> Self {
         let run = header.run.as_deref().map(|run| known.once(run));
-        Self { ingestion_config: known.once(&header.ingestion_config), run }
+        Self { ingestion_config: known.once(&header.ingestion_config), run, run_id: header.run_id.clone() }
     }
 }
 
@@ -347,7 +350,8 @@ fn merge_requests<'a>(headers: impl Iterator<Item = &'a Preamble>) -> Option<Req
                     ingestion_config: header.ingestion_config.to_vec(),
                     run: header.run.as_deref().map(<[u8]>::to_vec),
                     asset: config.asset_name,
-                    run_name: run.map(|run| run.name),
+                    run_name: run.map(|run| run.name).or_else(|| header.run_id.clone()),
+                    run_id: header.run_id.clone(),
                 });
             }
             // In protobuf, concatenation merges.

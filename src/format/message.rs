@@ -44,6 +44,9 @@ pub struct SegmentHeader {
     /// Sift's `CreateRunRequest`; absent if no run is to be attached.
     #[prost(bytes = "vec", optional, tag = "11")]
     pub run: Option<Vec<u8>>,
+    /// The run's id, where one was known: it is attached as it is, and `run` isn't asked for.
+    #[prost(string, optional, tag = "12")]
+    pub run_id: Option<String>,
 }
 
 impl SegmentHeader {

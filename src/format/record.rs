@@ -123,6 +123,7 @@ fn set_varint(place: &mut i64, value: WireValue<'_>) {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Suffix {
     bare: Vec<u8>,
+    own_run: Vec<u8>,
     own_ids: Vec<u8>,
 }
 
@@ -135,22 +136,25 @@ impl Suffix {
         }
         let mut bare = Vec::new();
         put_bytes_field(&mut bare, field::INGESTION_CONFIG_ID, ingestion_config_id.as_bytes());
+        let own_run = [&bare[..], &directive].concat();
         if let Some(run_id) = run_id {
             put_bytes_field(&mut bare, field::RUN_ID, run_id.as_bytes());
         }
         bare.extend_from_slice(&directive);
-        Self { bare, own_ids: directive }
+        Self { bare, own_run, own_ids: directive }
     }
 
     /// What is appended to requests that all carry ids of their own.
     pub fn without_ids(end_stream_on_validation_error: bool) -> Self {
         let mut suffix = Self::new("", None, end_stream_on_validation_error);
         suffix.bare.clone_from(&suffix.own_ids);
+        suffix.own_run.clone_from(&suffix.own_ids);
         suffix
     }
 
     /// Attaches requests to this run that carry ids of their own, too.
     pub fn with_run_for_all(mut self, run_id: &str) -> Self {
+        put_bytes_field(&mut self.own_run, field::RUN_ID, run_id.as_bytes());
         put_bytes_field(&mut self.own_ids, field::RUN_ID, run_id.as_bytes());
         self
     }
@@ -161,13 +165,24 @@ impl Suffix {
         &self.bare
     }
 
-    /// For this request: without the ids if it carries an ingestion config's id of its own.
+    /// For this request: without the ids if it carries an ingestion config's id of its own, without the run's if it
+    /// carries one of those.
     ///
     /// # Errors
     /// The request isn't a protobuf message.
     pub fn for_request(&self, request: &[u8]) -> Result<&[u8], WireError> {
         let info = RecordInfo::parse(request)?;
-        Ok(if info.has_config_id { &self.own_ids } else { &self.bare })
+        Ok(match info {
+            RecordInfo { has_config_id: true, .. } => &self.own_ids,
+            RecordInfo { has_run_id: true, .. } => &self.own_run,
+            _ => &self.bare,
+        })
+    }
+
+    /// For a request that carries a run's id of its own, and no ingestion config's.
+    #[inline]
+    pub fn for_own_run(&self) -> &[u8] {
+        &self.own_run
     }
 
     /// For a request that carries ids of its own.
@@ -256,6 +271,11 @@ mod tests {
         put_bytes_field(&mut own, field::INGESTION_CONFIG_ID, b"theirs");
         assert_eq!(suffix.for_request(&bare).unwrap(), suffix.for_bare());
         assert_eq!(suffix.for_request(&own).unwrap(), [0x30, 1]);
+        let mut own_run = bare.clone();
+        put_bytes_field(&mut own_run, field::RUN_ID, b"theirs");
+        let config = [&[0x0a, 6][..], b"config", &[0x30, 1]].concat();
+        assert_eq!(suffix.for_request(&own_run).unwrap(), config, "its run stays");
+        assert_eq!(suffix.for_own_run(), config);
         let mut sent = bare;
         sent.extend_from_slice(suffix.for_bare());
         let info = RecordInfo::parse(&sent).unwrap();

@@ -93,6 +93,7 @@ impl Recorder {
         let flows = FlowTable::new(session, schema.flows());
         let queue = Arc::new(Queue::new(flows, &options, flush_interval));
         let mut writer = Writer::new(queue.clone(), options, dir.clone(), session, requests)?;
+        writer.run_id = schema.known_run_id().map(str::to_owned);
         writer.open_segment(0)?;
         let counters = writer.counters.clone();
         let thread = std::thread::Builder::new().name("sift-recorder".to_owned()).spawn(move || writer.run_guarded());

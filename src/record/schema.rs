@@ -90,6 +90,7 @@ impl RunSchema {
 pub struct Schema {
     config: IngestionConfig,
     run: Option<Run>,
+    run_id: Option<String>,
     /// The requests as they were given, with whatever a later version of Sift adds to them.
     given: Option<(Vec<u8>, Option<Vec<u8>>)>,
 }
@@ -99,7 +100,7 @@ impl Schema {
     /// flows share a key; a flow whose channels change needs another name or another key.
     pub fn new(asset: impl Into<String>, client_key: impl Into<String>) -> Self {
         let config = IngestionConfig { asset_name: asset.into(), client_key: client_key.into(), flows: Vec::new() };
-        Self { config, run: None, given: None }
+        Self { config, run: None, run_id: None, given: None }
     }
 
     /// Adds a flow.
@@ -116,6 +117,12 @@ impl Schema {
         self
     }
 
+    /// Attaches the run that has this id at the destination, whatever [`run`](Self::run) says: for those who know one.
+    pub fn run_id(mut self, run_id: impl Into<String>) -> Self {
+        self.run_id = Some(run_id.into());
+        self
+    }
+
     /// From Sift's own requests, `CreateIngestionConfigRequest` and `CreateRunRequest`, encoded.
     ///
     /// # Errors
@@ -125,6 +132,7 @@ impl Schema {
         Ok(Self {
             config: IngestionConfig::decode(ingestion_config).map_err(unreadable)?,
             run: run.map(Run::decode).transpose().map_err(unreadable)?,
+            run_id: None,
             given: Some((ingestion_config.to_vec(), run.map(<[u8]>::to_vec))),
         })
     }
@@ -134,9 +142,14 @@ impl Schema {
         &self.config.asset_name
     }
 
-    /// The run's name.
+    /// The run's name; its id, if only that is known.
     pub fn run_name(&self) -> Option<&str> {
-        self.run.as_ref().map(|run| run.name.as_str())
+        self.run.as_ref().map(|run| run.name.as_str()).or(self.run_id.as_deref())
+    }
+
+    /// The run's id, where it is known.
+    pub(super) fn known_run_id(&self) -> Option<&str> {
+        self.run_id.as_deref()
     }
 
     pub(super) fn flows(&self) -> &[FlowConfig] {
@@ -168,6 +181,9 @@ impl Schema {
             if self.given.is_none() && run.client_key.as_deref().is_none_or(str::is_empty) {
                 return empty("the run's client key");
             }
+        }
+        if self.run_id.as_deref() == Some("") {
+            return empty("the run's id");
         }
         let mut names = HashSet::new();
         for flow in &self.config.flows {

@@ -49,6 +49,7 @@ pub(super) struct Writer {
     /// The ingestion config with all flows known so far, as HEADER has it.
     config: Vec<u8>,
     run: Option<Vec<u8>>,
+    pub(super) run_id: Option<String>,
     flow_names: Vec<String>,
     segment: Option<SegmentWriter>,
     segment_began: Instant,
@@ -89,6 +90,7 @@ impl Writer {
             session,
             config,
             run,
+            run_id: None,
             segment: None,
             segment_began: Instant::now(),
             next_index: 0,
@@ -119,6 +121,7 @@ impl Writer {
             host: self.options.host.clone(),
             ingestion_config: self.config.clone(),
             run: self.run.clone(),
+            run_id: self.run_id.clone(),
         };
         // Taken also if creating fails: a name that was tried isn't tried again.
         self.next_index += 1;

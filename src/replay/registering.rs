@@ -102,11 +102,12 @@ pub(super) async fn register(
         return Ok(Some(registration));
     }
     // Whoever names a run wants no other one.
-    let run = run.filter(|_| context.run_id.is_none());
+    let run = run.filter(|_| context.run_id.is_none() && requests.run_id.is_none());
     let origin = Some(Origin::Session(session.id));
     let (config, run) = (&config, run.as_ref());
     let call = |connection| async move { sift::register(&connection, config, run).await };
-    let registration = persist(context, origin, call).await?;
+    let mut registration = persist(context, origin, call).await?;
+    registration.run_id = requests.run_id.clone().or(registration.run_id);
     context.registered().insert(requests.clone(), registration.clone());
     tell(context, session, requests, registration.clone());
     *registered = Some(Registered { requests: requests.clone(), registration: registration.clone() });

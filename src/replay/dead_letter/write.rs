@@ -166,6 +166,7 @@ impl Letters {
             host: RecorderOptions::default().host,
             ingestion_config: config_of(requests).to_vec(),
             run: requests.and_then(|requests| requests.run.clone()),
+            run_id: requests.and_then(|requests| requests.run_id.clone()),
             ..SegmentHeader::default()
         };
         let dir = session_dir(root, asset, requests.and_then(|requests| requests.run_name.as_deref()));

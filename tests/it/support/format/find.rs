@@ -39,7 +39,7 @@ fn header_json(header: &SegmentHeader) -> Value {
         let run = Run::decode(&bytes[..]).expect("a run");
         json!({ "name": run.name, "client_key": run.client_key, "tags": run.tags, "sha256": sha256(bytes) })
     });
-    json!({
+    let mut found = json!({
         "format_version": header.format_version, "first_seq": header.first_seq,
         "wall_clock_ns": header.wall_clock_ns.to_string(), "monotonic_ns": header.monotonic_ns,
         "recorder": header.recorder, "recorder_version": header.recorder_version, "host": header.host,
@@ -49,7 +49,11 @@ fn header_json(header: &SegmentHeader) -> Value {
             "sha256": sha256(&header.ingestion_config),
         },
         "run": run,
-    })
+    });
+    if let Some(run_id) = &header.run_id {
+        found["run_id"] = run_id.as_str().into();
+    }
+    found
 }
 
 fn value_json(value: &Option<Type>) -> Value {

@@ -77,6 +77,7 @@ pub fn header(index: u32) -> Header {
         first_seq: 0,
         flows,
         run: None,
+        run_id: None,
         unknown: Vec::new(),
         without_requests: false,
     }
@@ -172,6 +173,9 @@ fn sound() -> Vec<Vector> {
     let mut seg = Seg::new(Header { run: Some(("flight 7", "flight-7")), ..header(0) });
     seg.data(&imus(0, 1), false).seal();
     out.push(of("run", "A run is to be attached.", &["F-18", "F-19"], &seg));
+    let mut seg = Seg::new(Header { run_id: Some("5d1c"), ..header(0) });
+    seg.data(&imus(0, 1), false).seal();
+    out.push(of("run-id", "A run is to be attached whose id was known.", &["F-18", "F-21"], &seg));
     out.push(of("marks", "Each kind of mark, and one of a later version.", &["F-16", "F-23"], &marks()));
 
     let mut seg = Seg::new(header(0));

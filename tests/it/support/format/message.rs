@@ -217,6 +217,7 @@ pub struct Header {
     pub first_seq: u64,
     pub flows: Vec<Flow>,
     pub run: Option<(&'static str, &'static str)>,
+    pub run_id: Option<&'static str>,
     /// Appended to the message, and to the ingestion config in it: what a later version added.
     pub unknown: Vec<u8>,
     /// No request precedes the data ([F-19]).
@@ -247,12 +248,15 @@ impl Header {
         if let Some(run) = self.run_bytes() {
             pb = pb.always_bytes(11, &run);
         }
+        if let Some(run_id) = self.run_id {
+            pb = pb.always_bytes(12, run_id.as_bytes());
+        }
         pb.0.extend(&self.unknown);
         pb.0
     }
     pub fn json(&self) -> Value {
         let (asset, key) = if self.without_requests { ("", "") } else { ("rover", "rover-v1") };
-        json!({
+        let mut header = json!({
             "format_version": 1, "first_seq": self.first_seq, "wall_clock_ns": "1700000000000000000",
             "monotonic_ns": 5_000_000, "recorder": "golden", "recorder_version": "1.2.3", "host": "bench",
             "ingestion_config": {
@@ -263,6 +267,10 @@ impl Header {
             "run": self.run.map(|(name, key)| json!({
                 "name": name, "client_key": key, "tags": ["golden"], "sha256": sha256(&self.run_bytes().unwrap()),
             })),
-        })
+        });
+        if let Some(run_id) = self.run_id {
+            header["run_id"] = run_id.into();
+        }
+        header
     }
 }
