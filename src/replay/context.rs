@@ -8,6 +8,7 @@ use tokio::sync::{OnceCell, Semaphore};
 
 use super::checkpoint::{Checkpoints, StateDirs, StateError};
 use super::dead_letter::{DeadLetters, RefusedRecord};
+use super::held::Held;
 use super::lane::Lanes;
 use super::observe::Observer;
 use super::options::ReplayOptions;
@@ -26,6 +27,7 @@ pub struct State {
     /// `None`: nowhere, so that what is refused is only reported. It goes first, while the locks hold.
     pub(super) dead_letters: Option<Arc<Mutex<DeadLetters>>>,
     pub(super) checkpoints: Checkpoints,
+    pub(super) held: Held,
 }
 
 impl State {
@@ -36,17 +38,23 @@ impl State {
     pub fn open(storage: Arc<dyn Storage>, dirs: StateDirs) -> Result<Self, StateError> {
         let checkpoints = Checkpoints::open(storage.clone(), dirs)?;
         let dead_letters = DeadLetters::new(storage, checkpoints.primary().unwrap_or(Path::new(".")));
-        Ok(Self { checkpoints, dead_letters: Some(Arc::new(Mutex::new(dead_letters))) })
+        Ok(Self { checkpoints, dead_letters: Some(Arc::new(Mutex::new(dead_letters))), held: Held::default() })
     }
 
     /// Remembers nothing.
     pub fn none() -> Self {
-        Self { checkpoints: Checkpoints::in_memory(), dead_letters: None }
+        Self { checkpoints: Checkpoints::in_memory(), dead_letters: None, held: Held::default() }
     }
 
     /// Whether it outlives the process.
     pub(super) fn is_kept(&self) -> bool {
         self.dead_letters.is_some()
+    }
+
+    /// Which records aren't for the replay.
+    #[cfg(feature = "stream")]
+    pub(crate) fn held(&self) -> &Held {
+        &self.held
     }
 
     /// What was acknowledged.
@@ -93,6 +101,37 @@ pub(super) struct DeadLetter {
     pub(super) requests: Option<Requests>,
     pub(super) reason: String,
     pub(super) records: Vec<RefusedRecord>,
+}
+
+impl<'a> Context<'a> {
+    /// For so many windows on their way at a time, and so many in memory.
+    pub(super) fn new(
+        lanes: &'a Lanes,
+        state: &'a State,
+        options: &'a ReplayOptions,
+        observer: &'a dyn Observer,
+        (flights, windows): (usize, usize),
+    ) -> Self {
+        Self {
+            lanes,
+            state,
+            options,
+            observer,
+            patience: Patience::new(options),
+            limiter: Limiter::new(options.rate),
+            slots: Slots::new(windows),
+            target: Target::new(&lanes.destination_name(), None, &options.rewrite),
+            is_nameless: false,
+            told_later: OnceCell::new(),
+            paths: Vec::new(),
+            flights: Semaphore::new(flights),
+            pbfs_turns: Turns::default(),
+            key_turns: Turns::default(),
+            registered: Mutex::default(),
+            watching: false,
+            run_id: None,
+        }
+    }
 }
 
 impl Context<'_> {

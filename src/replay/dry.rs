@@ -12,7 +12,7 @@ use super::read::{Item, Memory, PbfsDelivered, Reading, Selector, pbfs_id, read_
 use super::report::{Report, add};
 use super::slots::Slots;
 use super::target::Target;
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, SeqSet};
 use crate::format::Mark;
 
 /// Reads and counts what a replay of `catalog` would send to `endpoint` (a destination's
@@ -34,6 +34,7 @@ pub fn dry_run(
         let (done, delivered) = known(&job, endpoint, checkpoints, options);
         state.line.refusal = refusal(&job, options);
         let reading = Reading {
+            held: SeqSet::new(),
             job: job.clone(),
             outgoing: Outgoing::default(),
             window_size: options.window_size(),

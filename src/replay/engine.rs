@@ -2,12 +2,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
-
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
-use tokio::sync::{OnceCell, Semaphore};
 
 use super::context::{Context, State};
 use super::job::{self, JobState};
@@ -15,17 +10,16 @@ use super::lane::Lanes;
 use super::observe::{Observer, ReplayEvent};
 use super::options::ReplayOptions;
 use super::plan::{Job, JobKey, not_selected, plan};
-use super::rate::Limiter;
 use super::registering::{persist, target_told};
 use super::report::Report;
 use super::retiring::{retire_files, tell_kept};
-use super::retry::{Patience, Stop};
+use super::retry::Stop;
 use super::searching::Searches;
-use super::slots::Slots;
 use super::target::Target;
-use super::turns::Turns;
 use crate::catalog::{Catalog, Fingerprint};
 use crate::sift::find_or_create_run_named;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 
 /// Bytes of all windows in memory, on their way or being filled: with many lanes, windows are smaller.
 const WINDOWS_BYTES: usize = 32 << 20;
@@ -80,25 +74,9 @@ pub async fn replay_until(
     let windows = flights.max(active(lanes) + 1);
     let window_bytes = options.window_bytes.min(WINDOWS_BYTES / windows);
     let options = &ReplayOptions { window_bytes, ..options.clone() };
-    let mut context = Context {
-        lanes,
-        state,
-        options,
-        observer,
-        patience: Patience::new(options),
-        limiter: Limiter::new(options.rate),
-        slots: Slots::new(windows),
-        target: Target::new(&lanes.destination_name(), None, &options.rewrite),
-        is_nameless: false,
-        told_later: OnceCell::new(),
-        paths: work.paths.clone(),
-        flights: Semaphore::new(flights),
-        pbfs_turns: Turns::default(),
-        key_turns: Turns::default(),
-        registered: Mutex::default(),
-        watching: work.watch.is_some(),
-        run_id: None,
-    };
+    let mut context = Context::new(lanes, state, options, observer, (flights, windows));
+    context.paths.clone_from(&work.paths);
+    context.watching = work.watch.is_some();
     let mut interrupted = std::pin::pin!(interrupted);
     let prepared = tokio::select! {
         prepared = prepare(&context) => prepared,

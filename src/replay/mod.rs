@@ -2,11 +2,14 @@
 
 mod checkpoint;
 mod context;
+#[cfg(feature = "stream")]
+mod courier;
 mod dead_letter;
 mod deliver;
 mod dry;
 mod engine;
 mod findings;
+mod held;
 mod job;
 mod lane;
 mod observe;
@@ -35,6 +38,8 @@ pub use checkpoint::{
     Checkpoint, Checkpoints, Done, Forget, Forgotten, KnownTarget, Outcome, PbfsMark, StateDirs, StateError,
 };
 pub use context::State;
+#[cfg(feature = "stream")]
+pub(crate) use courier::{Courier, Settled};
 pub use dead_letter::{
     DEAD_LETTERS_DIR, DeadLetter, DeadLetterGroup, DeadLetterList, DeadLetterSession, DeadLetters, Refusal,
     RefusedRange, RefusedRecord, Retried, Trouble, WaitingLetters, catalog as dead_letter_catalog,
@@ -44,10 +49,14 @@ pub use dead_letter::{
 };
 pub use dry::dry_run;
 pub use engine::{Work, replay, replay_until};
+#[cfg(feature = "stream")]
+pub(crate) use held::Held;
 pub use lane::Lanes;
 pub use observe::{Observer, Origin, ReplayEvent};
 pub use options::{After, OnReject, Rate, ReplayOptions, Rewrite, Selection};
 pub use report::{Line, Report, Totals};
 pub use retire::{ArchiveError, check_archive};
+#[cfg(feature = "stream")]
+pub(crate) use retry::{Attempts, Faulty, Patience, Stop};
 pub use target::{PbfsId, Subject, Target};
 pub use watch::Watch;

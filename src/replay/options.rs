@@ -96,9 +96,12 @@ pub struct ReplayOptions {
     pub despite_refusals: bool,
     /// Time without any progress after which the replay is given up; `None`: never. Default: 15 min.
     pub give_up_after: Option<Duration>,
-    /// The first pause before something that failed is tried again is random, below this. Default: 200 ms. Each further
-    /// one is drawn from twice the range.
+    /// Attempts at one thing after which it is given up, the first included; `None`: as many as it takes. Default: none.
+    pub most_attempts: Option<u32>,
+    /// The first pause before something that failed is tried again is random, below this. Default: 200 ms.
     pub first_pause: Duration,
+    /// By how much the range of each further pause is longer. Default: 2.
+    pub pause_factor: u8,
     /// The longest range of pauses, and the longest that a server is believed when it asks for one. Default: 30 s.
     pub longest_pause: Duration,
     /// Time that windows in flight have to be acknowledged when the replay is interrupted. Default: 10 s.
@@ -111,6 +114,9 @@ pub struct ReplayOptions {
     pub rate: Option<Rate>,
     /// What happens to files that are wholly delivered. Default: nothing.
     pub after: After,
+    /// Whether that goes for segments that were never sealed, too: for who knows that their recorders are gone. Default:
+    /// no.
+    pub after_unsealed: bool,
 }
 
 /// Under a rate, a window is no more than what may go in this time: its stream never waits long, neither does
@@ -146,13 +152,16 @@ impl Default for ReplayOptions {
             on_reject: OnReject::default(),
             despite_refusals: false,
             give_up_after: Some(Duration::from_secs(15 * 60)),
+            most_attempts: None,
             first_pause: Duration::from_millis(200),
+            pause_factor: 2,
             longest_pause: Duration::from_secs(30),
             grace: Duration::from_secs(10),
             selection: Selection::default(),
             rewrite: Rewrite::default(),
             rate: None,
             after: After::default(),
+            after_unsealed: false,
         }
     }
 }

@@ -61,15 +61,22 @@ pub(super) async fn retire_files(context: &Context<'_>, state: &mut JobState) {
         let Some(root) = root_of(&context.paths, path) else { continue };
         let (root, file, after) = (root.to_owned(), path.clone(), after.clone());
         let (expected, done) = (*fingerprint, done.clone());
+        let abandoned = context.options.after_unsealed && is_over(context, &state.job);
         let retired = blocking(move || {
             let content = match &done {
                 Done::Segment(seqs) => Content::Segment(seqs),
                 Done::Pbfs(end) => Content::Pbfs(*end),
             };
-            retire(&Disk, &after, &Delivered { root: &root, file: &file, expected: &expected, content })
+            let expected = &expected;
+            retire(&Disk, &after, &Delivered { root: &root, file: &file, expected, content, abandoned })
         });
         tell(context, state, &candidate, retired.await);
     }
+}
+
+/// Whether nobody records the job's session any more, as far as this process knows.
+fn is_over(context: &Context<'_>, job: &Job) -> bool {
+    matches!(job, Job::Session(session) if !context.state.held.holds(session.id))
 }
 
 fn candidates(context: &Context<'_>, state: &JobState) -> Vec<Candidate> {

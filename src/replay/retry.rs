@@ -13,7 +13,7 @@ use crate::sift::{ConnectError, Fault, RegisterError, SendError};
 
 /// Why something isn't delivered.
 #[derive(Debug, Clone, Error, PartialEq, Eq)]
-pub(super) enum Stop {
+pub(crate) enum Stop {
     /// This job alone: its data or its schema is refused.
     #[error("{0}")]
     Job(String),
@@ -30,7 +30,7 @@ pub(super) enum Stop {
 
 /// Whether the replay goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Course {
+pub(crate) enum Course {
     /// It does.
     On,
     /// Nothing new is begun; what is on its way may be acknowledged.
@@ -41,16 +41,18 @@ pub(super) enum Course {
 
 /// The replay's course, and how long it is without progress; shared by all that try.
 #[derive(Debug)]
-pub(super) struct Patience {
+pub(crate) struct Patience {
     give_up_after: Option<Duration>,
+    most_attempts: Option<u32>,
     first_pause: Duration,
     longest_pause: Duration,
+    pause_factor: u8,
     progressed: Mutex<Instant>,
     course: watch::Sender<Course>,
 }
 
 /// Attempts at one thing.
-pub(super) struct Attempts {
+pub(crate) struct Attempts {
     failed: u32,
     /// When the first one failed.
     since: Option<Instant>,
@@ -58,7 +60,7 @@ pub(super) struct Attempts {
 }
 
 /// An error that says whether trying again may help.
-pub(super) trait Faulty: std::fmt::Display + Sync {
+pub(crate) trait Faulty: std::fmt::Display + Sync {
     fn fault(&self) -> Fault;
 }
 
@@ -81,9 +83,11 @@ impl Faulty for RegisterError {
 }
 
 impl Patience {
-    pub(super) fn new(options: &ReplayOptions) -> Self {
+    pub(crate) fn new(options: &ReplayOptions) -> Self {
         Self {
             give_up_after: options.give_up_after,
+            most_attempts: options.most_attempts,
+            pause_factor: options.pause_factor,
             first_pause: options.first_pause,
             longest_pause: options.longest_pause,
             progressed: Mutex::new(Instant::now()),
@@ -92,12 +96,12 @@ impl Patience {
     }
 
     /// Something went well: the time without progress begins anew.
-    pub(super) fn progressed(&self) {
+    pub(crate) fn progressed(&self) {
         *self.progressed.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
     /// Whether new work may be begun.
-    pub(super) fn check(&self) -> Result<(), Stop> {
+    pub(crate) fn check(&self) -> Result<(), Stop> {
         match &*self.course.borrow() {
             Course::On => Ok(()),
             Course::Winding => Err(Stop::Interrupted),
@@ -106,7 +110,7 @@ impl Patience {
     }
 
     /// Nothing new is begun from now on.
-    pub(super) fn wind_up(&self) {
+    pub(crate) fn wind_up(&self) {
         self.course.send_if_modified(|course| {
             let on = *course == Course::On;
             if on {
@@ -117,7 +121,7 @@ impl Patience {
     }
 
     /// Everything ends; the first reason stays.
-    pub(super) fn fail(&self, stop: Stop) {
+    pub(crate) fn fail(&self, stop: Stop) {
         self.course.send_if_modified(|course| {
             let first = !matches!(course, Course::Failed(_));
             if first {
@@ -128,7 +132,7 @@ impl Patience {
     }
 
     /// Why everything ended.
-    pub(super) fn failure(&self) -> Option<Stop> {
+    pub(crate) fn failure(&self) -> Option<Stop> {
         match &*self.course.borrow() {
             Course::Failed(stop) => Some(stop.clone()),
             _ => None,
@@ -136,7 +140,7 @@ impl Patience {
     }
 
     /// Returns when everything has failed, and why.
-    pub(super) async fn failed(&self) -> Stop {
+    pub(crate) async fn failed(&self) -> Stop {
         let mut course = self.course.subscribe();
         // The sender lives as long as this.
         let _ = course.wait_for(|course| matches!(course, Course::Failed(_))).await;
@@ -144,25 +148,25 @@ impl Patience {
     }
 
     /// Returns when nothing new is to be begun.
-    pub(super) async fn ending(&self) {
+    pub(crate) async fn ending(&self) {
         let mut course = self.course.subscribe();
         // The sender lives as long as this.
         let _ = course.wait_for(|course| *course != Course::On).await;
     }
 
     /// Returns so long after somebody has interrupted the replay.
-    pub(super) async fn grace_over(&self, grace: Duration) {
+    pub(crate) async fn grace_over(&self, grace: Duration) {
         let mut course = self.course.subscribe();
         // The sender lives as long as this.
         let _ = course.wait_for(|course| *course == Course::Winding).await;
         tokio::time::sleep(grace).await;
     }
 
-    pub(super) fn attempts(&self) -> Attempts {
+    pub(crate) fn attempts(&self) -> Attempts {
         let ranges = ExponentialBuilder::default()
             .with_min_delay(self.first_pause)
             .with_max_delay(self.longest_pause)
-            .with_factor(2.0)
+            .with_factor(f32::from(self.pause_factor.max(1)))
             .without_max_times()
             .build();
         Attempts { failed: 0, since: None, ranges }
@@ -173,7 +177,7 @@ impl Patience {
     ///
     /// # Errors
     /// Trying again is of no use, or nobody wants it.
-    pub(super) async fn pause(
+    pub(crate) async fn pause(
         &self,
         attempts: &mut Attempts,
         error: &dyn Faulty,
@@ -191,6 +195,11 @@ impl Patience {
         let left = self.give_up_after.map(|most| most.saturating_sub(waited));
         if left == Some(Duration::ZERO) {
             return Err(Stop::All(self.given_up(error)));
+        }
+        // The one that has just failed counts, too.
+        if let Some(most) = self.most_attempts.filter(|most| attempts.failed.saturating_add(1) >= *most) {
+            let attempts = if most <= 1 { "1 attempt".to_owned() } else { format!("{most} attempts") };
+            return Err(Stop::All(format!("{error}; given up after {attempts}")));
         }
         let range = attempts.ranges.next().unwrap_or(self.longest_pause);
         let pause = range.mul_f64(fastrand::f64()).max(retry_after).min(self.longest_pause.max(range));
@@ -300,6 +309,32 @@ mod tests {
             };
             assert_eq!(progressed.elapsed().as_secs(), 900);
             assert_eq!(given_up, Stop::All("no luck; given up after 15 min without progress".to_owned()));
+        });
+    }
+
+    #[test]
+    fn it_is_given_up_after_so_many_attempts_and_pauses_grow_as_asked_for() {
+        run(async {
+            let options = ReplayOptions {
+                most_attempts: Some(4),
+                first_pause: Duration::from_millis(1),
+                pause_factor: 100,
+                longest_pause: Duration::from_secs(10),
+                give_up_after: None,
+                ..ReplayOptions::default()
+            };
+            let patience = Patience::new(&options);
+            let (mut attempts, mut told) = (patience.attempts(), 0);
+            let given_up = loop {
+                if let Err(stop) = patience.pause(&mut attempts, &AGAIN, |failed, _| told = failed).await {
+                    break stop;
+                }
+            };
+            assert_eq!(told, 3);
+            assert_eq!(given_up, Stop::All("no luck; given up after 4 attempts".to_owned()));
+            let once = Patience::new(&ReplayOptions { most_attempts: Some(1), ..options });
+            let stop = once.pause(&mut once.attempts(), &AGAIN, |_, _| panic!("no pause")).await;
+            assert_eq!(stop, Err(Stop::All("no luck; given up after 1 attempt".to_owned())));
         });
     }
 

@@ -286,7 +286,7 @@ async fn retire_file(file: &LetterFile, delivered: &SeqSet) -> Result<Retired, R
             return remove_unsealed(&Disk, &path, &expected);
         }
         let content = Content::Segment(&delivered);
-        let delivered = Delivered { root, file: &path, expected: &expected, content };
+        let delivered = Delivered { root, file: &path, expected: &expected, content, abandoned: false };
         retire(&Disk, &After::Delete, &delivered)
     })
     .await

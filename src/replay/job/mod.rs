@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use flight::{Flight, Step, Steps};
 pub(super) use state::JobState;
 
+use crate::catalog::SeqSet;
 use crate::format::{Mark, Suffix};
 use crate::replay::checkpoint::{Checkpoint, Done};
 use crate::replay::context::{Context, blocking};
@@ -76,6 +77,10 @@ pub(super) async fn run(context: &Context<'_>, mut state: JobState) -> JobState 
         slots: context.slots.clone(),
         selector: Selector::new(&context.options.selection),
         done,
+        held: match subject {
+            Some(Subject::Session(session)) => context.state.held.of(session),
+            _ => SeqSet::new(),
+        },
         delivered,
     };
     let delivery = match &state.delivery {

@@ -108,6 +108,8 @@ pub(super) struct Reading {
     pub(super) selector: Selector,
     /// What of a session is delivered.
     pub(super) done: Done,
+    /// What of it isn't for the replay now.
+    pub(super) held: SeqSet,
     /// What of a PBFS file is delivered.
     pub(super) delivered: Vec<PbfsDelivered>,
 }
@@ -208,10 +210,12 @@ impl Memory {
 
 /// Reads what of a job wasn't read before.
 pub(super) fn read_job(reading: Reading, memory: &mut Memory, sink: &mut dyn Sink) -> Result<(), Gone> {
-    let Reading { job, outgoing, window_size, slots, selector, done, delivered } = reading;
+    let Reading { job, outgoing, window_size, slots, selector, done, held, delivered } = reading;
     let windows = WindowBuilder::new(outgoing, window_size, slots);
     match &job {
-        Job::Session(session) => session::SessionRead::new(windows, &selector, &done, memory, sink).session(session),
+        Job::Session(session) => {
+            session::SessionRead::new(windows, &selector, &done, &held, memory, sink).session(session)
+        }
         Job::Pbfs(file) => pbfs::read(file, &delivered, windows, &selector, memory, sink),
     }
 }

@@ -9,7 +9,7 @@ use prost::Message;
 
 use super::{FileMemory, Gone, Item, Memory, Passed, Selector, Sink, send_rest};
 use crate::catalog::{SegmentFile, SeqSet, Session};
-use crate::format::{Damage, DamageCause, Mark, MarkMessage, RecordInfo, Torn};
+use crate::format::{Damage, DamageCause, Kind, Mark, MarkMessage, RecordInfo, Torn};
 use crate::replay::checkpoint::{Done, present_in};
 use crate::replay::outgoing::Ids;
 use crate::replay::window::WindowBuilder;
@@ -19,8 +19,10 @@ pub(super) struct SessionRead<'a> {
     windows: WindowBuilder,
     selector: &'a Selector,
     done: &'a Done,
-    /// Acknowledged or dead-lettered.
+    /// Acknowledged or dead-lettered, or not for the replay now.
     delivered: SeqSet,
+    /// Whether some of it isn't for the replay now: what a recorder is writing is read again and again.
+    is_held: bool,
     memory: &'a mut Memory,
     sink: &'a mut dyn Sink,
     /// Whether the file being read is whole so far.
@@ -36,12 +38,14 @@ impl<'a> SessionRead<'a> {
         windows: WindowBuilder,
         selector: &'a Selector,
         done: &'a Done,
+        held: &SeqSet,
         memory: &'a mut Memory,
         sink: &'a mut dyn Sink,
     ) -> Self {
-        let mut delivered = done.acknowledged.clone();
-        done.dead_lettered.ranges().for_each(|range| drop(delivered.insert(range)));
-        Self { windows, selector, done, delivered, memory, sink, whole: true, sound: 0, accounted: 0 }
+        let mut delivered = done.all();
+        delivered.union(held);
+        let is_held = !held.is_empty();
+        Self { windows, selector, done, delivered, is_held, memory, sink, whole: true, sound: 0, accounted: 0 }
     }
 
     pub(super) fn session(mut self, session: &Session) -> Result<(), Gone> {
@@ -131,6 +135,9 @@ impl<'a> SessionRead<'a> {
                     Err(error) => return Ok(Err(error)),
                 }
             }
+            if let Err(error) = self.pass_frames(file, &mut reader) {
+                return Ok(Err(error));
+            }
             match reader.next_event() {
                 Ok(None) => break,
                 Ok(Some(event)) => sealed |= self.event(&file.path, event)?,
@@ -146,6 +153,24 @@ impl<'a> SessionRead<'a> {
         }
         self.pass(Passed::default())?;
         Ok(Ok(sealed))
+    }
+
+    /// Passes over frames of a segment that is being written whose headers say that nothing of them is wanted: of these,
+    /// the payload isn't looked at.
+    fn pass_frames(&mut self, file: &SegmentFile, reader: &mut SegmentReader) -> Result<(), SegmentError> {
+        if !self.is_held || file.sealed.is_some() {
+            return Ok(());
+        }
+        while let Some(frame) = reader.frame_at(reader.position())? {
+            let (seqs, behind) = (frame.first_seq..frame.end_seq(), frame.offset.saturating_add(frame.frame_len()));
+            let unwanted = frame.kind == Kind::Data && self.delivered.missing_in(seqs.clone()).is_empty();
+            if !unwanted || !reader.skip_to(behind, None)? {
+                break;
+            }
+            self.memory.end = self.memory.end.max(seqs.end);
+            self.memory.read.insert(seqs);
+        }
+        Ok(())
     }
 
     /// Passes over what needn't be read of a sealed segment. Returns where the stretch ends that must be read now; `None`
@@ -346,8 +371,11 @@ impl SessionRead<'_> {
         self.memory.read.insert(seqs.clone());
         let acknowledged = present_in(&self.done.acknowledged, seqs.clone());
         let acknowledged: u64 = acknowledged.iter().map(|seqs| seqs.end - seqs.start).sum();
+        let done = present_in(&self.done.dead_lettered, seqs.clone()).into_iter();
+        let dead: u64 = done.flat_map(|dead| self.done.acknowledged.missing_in(dead)).map(|s| s.end - s.start).sum();
         passed.acknowledged += acknowledged;
-        passed.dead_lettered += seqs.end - seqs.start - acknowledged;
+        passed.dead_lettered += dead;
+        passed.not_selected += seqs.end - seqs.start - acknowledged - dead;
     }
 
     /// Notes that the file was read up to `position`.

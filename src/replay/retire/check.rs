@@ -8,8 +8,9 @@ use crate::segment::{Event, PbfsEvent, PbfsReader, SegmentError, SegmentName, Se
 
 /// Why the file must stay; `None` if it may go.
 pub(super) fn reason_to_keep(delivered: &Delivered<'_>) -> Result<Option<Kept>, RetireError> {
-    let name = SegmentName::of_path(delivered.file);
-    if matches!(delivered.content, Content::Segment(_)) && name.is_some_and(|name| name.open) {
+    let is_open = SegmentName::of_path(delivered.file).is_some_and(|name| name.open);
+    let abandoned = is_open && delivered.abandoned;
+    if matches!(delivered.content, Content::Segment(_)) && is_open && !abandoned {
         return Ok(Some(Kept::Open));
     }
     // What would be removed is the link.
@@ -21,7 +22,7 @@ pub(super) fn reason_to_keep(delivered: &Delivered<'_>) -> Result<Option<Kept>, 
     }
     // All of it is read once more, whatever is known of it: what goes is gone.
     let kept = match delivered.content {
-        Content::Segment(done) => check_segment(delivered, done)?,
+        Content::Segment(done) => check_segment(delivered, done, abandoned)?,
         Content::Pbfs(done) => check_pbfs(delivered, done)?,
     };
     // While it was read.
@@ -37,7 +38,7 @@ pub(super) fn changed(delivered: &Delivered<'_>) -> Result<Option<Kept>, RetireE
     }
 }
 
-fn check_segment(delivered: &Delivered<'_>, done: &SeqSet) -> Result<Option<Kept>, RetireError> {
+fn check_segment(delivered: &Delivered<'_>, done: &SeqSet, abandoned: bool) -> Result<Option<Kept>, RetireError> {
     let mut reader = SegmentReader::open_plain(delivered.file)?;
     let mut sealed = false;
     while let Some(event) = reader.next_event()? {
@@ -47,6 +48,8 @@ fn check_segment(delivered: &Delivered<'_>, done: &SeqSet) -> Result<Option<Kept
                 missing.into_iter().next().map(|seqs| Kept::NotDelivered { seqs })
             }
             Event::Damage(damage) => Some(Kept::Damaged { offset: damage.offset }),
+            // What a recorder was cut off in was never a record.
+            Event::Torn(_) if abandoned => None,
             Event::Torn(torn) => Some(Kept::Torn { offset: torn.offset }),
             Event::Skipped(skipped) => Some(Kept::Unreadable { offset: skipped.offset }),
             Event::Seal(_) => {
@@ -59,7 +62,7 @@ fn check_segment(delivered: &Delivered<'_>, done: &SeqSet) -> Result<Option<Kept
             return Ok(kept);
         }
     }
-    Ok((!sealed).then_some(Kept::NotSealed))
+    Ok((!sealed && !abandoned).then_some(Kept::NotSealed))
 }
 
 fn check_pbfs(delivered: &Delivered<'_>, done: u64) -> Result<Option<Kept>, RetireError> {

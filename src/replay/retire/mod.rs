@@ -27,6 +27,8 @@ pub(super) struct Delivered<'a> {
     /// What it was like when it was delivered.
     pub(super) expected: &'a Fingerprint,
     pub(super) content: Content<'a>,
+    /// Whether nobody writes it any more, should it never have been sealed.
+    pub(super) abandoned: bool,
 }
 
 /// What is in a file, and how much of that is acknowledged or dead-lettered.

@@ -175,7 +175,7 @@ impl Backup {
     fn retire_on(&self, storage: &dyn Storage, after: &After) -> Result<Retired, RetireError> {
         let (root, content) = (self.root(), Content::Segment(&self.done));
         let (file, expected) = (&*self.file, &self.expected);
-        retire(storage, after, &Delivered { root: &root, file, expected, content })
+        retire(storage, after, &Delivered { root: &root, file, expected, content, abandoned: false })
     }
 
     #[track_caller]
@@ -212,7 +212,7 @@ fn a_file_that_was_asked_for_itself_is_archived_under_its_name() {
     let backup = Backup::new();
     let content = Content::Segment(&backup.done);
     let (root, file, expected) = (&*backup.file, &*backup.file, &backup.expected);
-    let delivered = Delivered { root, file, expected, content };
+    let delivered = Delivered { root, file, expected, content, abandoned: false };
     let target = backup.dir.path().join("archive/of drives").join(file.file_name().unwrap());
     assert_eq!(retire(&Disk, &backup.archive(), &delivered).unwrap(), Retired::Archived(target.clone()));
     assert_eq!(fs::read(target).unwrap(), backup.bytes);
@@ -294,7 +294,7 @@ fn a_backup_of_the_official_library_goes_when_its_last_byte_is_delivered() {
         let file = dir.path().join(name);
         fs::copy(samples.join(name), &file).unwrap();
         let (root, expected, content) = (dir.path(), &Fingerprint::of(&file).unwrap(), Content::Pbfs(done));
-        let delivered = Delivered { root, file: &file, expected, content };
+        let delivered = Delivered { root, file: &file, expected, content, abandoned: false };
         let retired = retire(&Disk, &After::Delete, &delivered).unwrap();
         assert_eq!(file.exists(), retired != Retired::Deleted);
         retired
@@ -493,7 +493,7 @@ fn an_archive_within_what_is_searched_is_refused() {
     let inner = nested.join("file.sfr");
     fs::rename(&deep.file, &inner).unwrap();
     let (root, content) = (deep.root(), Content::Segment(&deep.done));
-    let delivered = Delivered { root: &root, file: &inner, expected: &deep.expected, content };
+    let delivered = Delivered { root: &root, file: &inner, expected: &deep.expected, content, abandoned: false };
     let retired = retire(&Disk, &After::Archive(deep.dir.path().to_owned()), &delivered).unwrap();
     let place = deep.dir.path().join("drive/rover/file.sfr");
     assert_eq!(retired, Retired::Kept(Kept::TargetIsSearched(place)));
