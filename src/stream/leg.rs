@@ -1,0 +1,125 @@
+//! A leg: the part of a stream that goes into one run. With files, it is a session of its own.
+
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+
+use prost::Message;
+use sift_rs::ingestion_configs::v2::{CreateIngestionConfigRequest, FlowConfig};
+use sift_rs::runs::v2::{CreateRunRequest, Run};
+use uuid::Uuid;
+
+use super::forms::{RunForm, RunSelector};
+use crate::record::{Recorder, Schema, SchemaError};
+use crate::replay::{Outgoing, Target};
+
+/// What records of one leg need to be sent.
+#[derive(Debug)]
+pub(super) struct Leg {
+    /// The session's id; the stream's own where nothing is recorded.
+    pub(super) id: Uuid,
+    pub(super) config: CreateIngestionConfigRequest,
+    pub(super) run: Option<RunSelector>,
+    /// Who records it, if anybody does.
+    pub(super) recorder: Weak<Recorder>,
+    /// Flows that were added since `config` was made, and how many of them Sift knows.
+    added: Mutex<(Vec<FlowConfig>, usize)>,
+    registered: OnceLock<Arc<Registered>>,
+}
+
+/// What Sift said to a leg.
+#[derive(Debug)]
+pub(super) struct Registered {
+    pub(super) config_id: String,
+    pub(super) outgoing: Outgoing,
+    pub(super) run: Option<Run>,
+    /// By which checkpoints are kept.
+    pub(super) target: Target,
+    /// Whether the config or the run was made just now.
+    pub(super) fresh: bool,
+}
+
+impl Leg {
+    pub(super) fn new(
+        id: Uuid,
+        config: CreateIngestionConfigRequest,
+        run: Option<RunSelector>,
+        recorder: Weak<Recorder>,
+    ) -> Self {
+        Self { id, config, run, recorder, added: Mutex::default(), registered: OnceLock::new() }
+    }
+
+    pub(super) fn registered(&self) -> Option<&Arc<Registered>> {
+        self.registered.get()
+    }
+
+    /// The first answer stays.
+    pub(super) fn set_registered(&self, registered: Arc<Registered>) -> &Arc<Registered> {
+        self.registered.get_or_init(|| registered)
+    }
+
+    fn added(&self) -> MutexGuard<'_, (Vec<FlowConfig>, usize)> {
+        self.added.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records behind may use these flows.
+    pub(super) fn add_flows(&self, flows: impl IntoIterator<Item = FlowConfig>) {
+        self.added().0.extend(flows);
+    }
+
+    /// Flows that Sift must be told of, and the mark for [`told`](Self::told).
+    pub(super) fn untold(&self) -> (Vec<FlowConfig>, usize) {
+        let added = self.added();
+        (added.0.iter().skip(added.1).cloned().collect(), added.0.len())
+    }
+
+    /// Sift knows the flows up to this mark.
+    pub(super) fn told(&self, mark: usize) {
+        let mut added = self.added();
+        added.1 = added.1.max(mark);
+    }
+
+    /// The config with all flows so far.
+    pub(super) fn whole_config(&self) -> CreateIngestionConfigRequest {
+        let mut config = self.config.clone();
+        config.flows.extend(self.added().0.iter().cloned());
+        config
+    }
+}
+
+/// What HEADER has to say.
+pub(super) fn schema(
+    config: &CreateIngestionConfigRequest,
+    run: Option<&RunSelector>,
+) -> Result<Schema, SchemaError> {
+    let (form, id) = match run {
+        None => (None, None),
+        Some(RunSelector::ByForm(form)) => (Some(run_request(form).encode_to_vec()), None),
+        Some(RunSelector::ById(id)) => (None, Some(id)),
+    };
+    let schema = Schema::from_requests(&config.encode_to_vec(), form.as_deref())?;
+    Ok(match id {
+        Some(id) => schema.run_id(id),
+        None => schema,
+    })
+}
+
+pub(super) fn run_request(form: &RunForm) -> CreateRunRequest {
+    CreateRunRequest {
+        name: form.name.clone(),
+        description: form.description.clone().unwrap_or_default(),
+        tags: form.tags.clone().unwrap_or_default(),
+        metadata: form.metadata.clone().unwrap_or_default(),
+        client_key: Some(form.client_key.clone()),
+        ..CreateRunRequest::default()
+    }
+}
+
+/// A run as far as it is known before Sift was asked.
+pub(super) fn expected_run(run: &RunSelector) -> Run {
+    match run {
+        RunSelector::ById(id) => Run { run_id: id.clone(), ..Run::default() },
+        RunSelector::ByForm(form) => {
+            let CreateRunRequest { name, description, tags, metadata, client_key, .. } = run_request(form);
+            Run { name, description, tags, metadata, client_key, ..Run::default() }
+        }
+    }
+}
