@@ -50,9 +50,21 @@ pub fn classify(status: &Status) -> Fault {
 /// Says what to do about an HTTP status that came without a gRPC status, after the mapping that gRPC
 /// prescribes: 401 is unauthenticated, 403 permission denied, 404 unimplemented, all else transient.
 pub(super) fn classify_http(status: u16) -> Fault {
-    match status {
-        401 | 403 | 404 => Fault::Destination,
+    match http_code(status) {
+        Code::Unauthenticated | Code::PermissionDenied | Code::Unimplemented => Fault::Destination,
         _ => Fault::Transient { retry_after: None },
+    }
+}
+
+/// The gRPC code of an HTTP status that came without one, after the mapping that gRPC prescribes.
+pub(super) fn http_code(status: u16) -> Code {
+    match status {
+        400 => Code::Internal,
+        401 => Code::Unauthenticated,
+        403 => Code::PermissionDenied,
+        404 => Code::Unimplemented,
+        429 | 502 | 503 | 504 => Code::Unavailable,
+        _ => Code::Unknown,
     }
 }
 

@@ -263,6 +263,15 @@ impl ConnectError {
         }
     }
 
+    /// What to do about it: never is anything wrong with the data.
+    pub fn fault(&self) -> Fault {
+        match self {
+            ConnectError::PingFailed { fault: transient @ Fault::Transient { .. }, .. } => *transient,
+            error if error.is_transient() => Fault::Transient { retry_after: None },
+            _ => Fault::Destination,
+        }
+    }
+
     /// Whether trying again may help without anybody changing anything: the network or the destination may come back,
     /// options, certificates and credentials don't mend themselves.
     pub fn is_transient(&self) -> bool {

@@ -1,21 +1,19 @@
 //! One HTTP/2 connection to the destination, tried out before anything is entrusted to it.
 
 use std::fmt;
-use std::io;
 use std::time::Duration;
 
-use http::HeaderValue;
+use sift_rs::SiftChannel;
 use sift_rs::ping::v1::PingRequest;
 use sift_rs::ping::v1::ping_service_client::PingServiceClient;
 use tokio::net::lookup_host;
 use tokio::time::{Instant, timeout_at};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
-use tonic::{Code, Status};
 
-use super::classify::classify;
 use super::connect_error::ConnectError;
 use super::credentials::{Destination, Timeouts};
-use super::error::{Shown, chain};
+use super::diagnosis::{connect_failed, ping_failed};
+use super::error::chain;
 use super::transport::Authorized;
 
 /// Long enough not to be taken for an attack by proxies, short enough to notice a dead peer within a
@@ -28,10 +26,10 @@ const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// When the connection is lost, requests under way fail and the next request connects anew.
 #[derive(Clone)]
 pub struct Connection {
-    channel: Channel,
-    authorization: Option<HeaderValue>,
+    service: Authorized,
     name: String,
     timeouts: Timeouts,
+    gzip: bool,
 }
 
 impl Connection {
@@ -55,9 +53,9 @@ impl Connection {
         let channel = timeout_at(deadline, endpoint.connect())
             .await
             .map_err(|_| late("connecting"))?
-            .map_err(|error| connect_failed(destination, &error))?;
+            .map_err(|error| connect_failed(name, &error))?;
         let connection = Connection::over(channel, destination);
-        timeout_at(deadline, connection.ping()).await.map_err(|_| late("waiting for the answer to a gRPC ping"))??;
+        connection.checked(deadline).await?;
         tracing::debug!(destination = name, "connected");
         Ok(connection)
     }
@@ -74,13 +72,29 @@ impl Connection {
         Ok(Connection::over(endpoint(destination)?.connect_lazy(), destination))
     }
 
+    /// The same over a channel that the official crates made, with the key and the certificates that it has; `name` is
+    /// what errors and [`destination_name`](Connection::destination_name) call it: best its URI. Nothing is sent yet:
+    /// see [`check`](Connection::check).
+    ///
+    /// The channel is shared with whoever else has it.
+    pub fn from_channel(channel: SiftChannel, name: &str, timeouts: Timeouts) -> Connection {
+        Connection { service: Authorized::existing(channel), name: name.to_owned(), timeouts, gzip: false }
+    }
+
     fn over(channel: Channel, destination: &Destination) -> Connection {
+        let authorization = destination.api_key.as_ref().and_then(|key| key.authorization());
         Connection {
-            channel,
-            authorization: destination.api_key.as_ref().and_then(|key| key.authorization()),
+            service: Authorized::new(channel, authorization),
             name: destination.name().to_owned(),
             timeouts: destination.timeouts,
+            gzip: false,
         }
+    }
+
+    /// Whether ingest streams compress each message with gzip on the way. For links that are slower than the
+    /// compressor; of what doesn't get smaller, nothing is compressed. Default: no. Clones keep it.
+    pub fn with_gzip(self, gzip: bool) -> Connection {
+        Connection { gzip, ..self }
     }
 
     /// The destination's [`name`](Destination::name).
@@ -92,26 +106,49 @@ impl Connection {
         self.timeouts
     }
 
+    pub(super) fn gzip(&self) -> bool {
+        self.gzip
+    }
+
     /// What generated clients and ingest streams send their requests through.
     pub(super) fn service(&self) -> Authorized {
-        Authorized::new(self.channel.clone(), self.authorization.clone())
+        self.service.clone()
+    }
+
+    /// Pings, so that errors in endpoint and credentials show for a connection that was made by
+    /// [`lazy`](Connection::lazy) or [`from_channel`](Connection::from_channel), too.
+    ///
+    /// # Errors
+    ///
+    /// A [`ConnectError`] as [`open`](Connection::open) has it, within `timeouts.connect`.
+    pub async fn check(&self) -> Result<(), ConnectError> {
+        self.checked(Instant::now() + self.timeouts.connect).await
+    }
+
+    async fn checked(&self, deadline: Instant) -> Result<(), ConnectError> {
+        timeout_at(deadline, self.ping()).await.map_err(|_| ConnectError::Unreachable {
+            name: self.name.clone(),
+            doing: "waiting for the answer to a gRPC ping",
+            detail: format!("no answer within {} s", self.timeouts.connect.as_secs_f64()),
+        })?
     }
 
     async fn ping(&self) -> Result<(), ConnectError> {
-        PingServiceClient::new(self.service()).ping(PingRequest {}).await.map(|_| ()).map_err(
-            |status| match ping_failed(&self.name, &status) {
-                ConnectError::Unauthenticated { name, .. } if self.authorization.is_none() => {
-                    ConnectError::NoApiKey { name }
-                }
-                error => error,
-            },
-        )
+        let answer = PingServiceClient::new(self.service()).ping(PingRequest {}).await;
+        answer.map(|_| ()).map_err(|status| match ping_failed(&self.name, &status) {
+            ConnectError::Unauthenticated { name, .. } if !self.service.has_key() => ConnectError::NoApiKey { name },
+            error => error,
+        })
     }
 }
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").field("name", &self.name).field("timeouts", &self.timeouts).finish_non_exhaustive()
+        f.debug_struct("Connection")
+            .field("name", &self.name)
+            .field("timeouts", &self.timeouts)
+            .field("gzip", &self.gzip)
+            .finish_non_exhaustive()
     }
 }
 
@@ -163,79 +200,4 @@ async fn resolve(destination: &Destination) -> Result<(), ConnectError> {
         Some(_) => Ok(()),
         None => Err(unresolved("it has none".to_owned())),
     }
-}
-
-fn connect_failed(destination: &Destination, error: &tonic::transport::Error) -> ConnectError {
-    let name = destination.name().to_owned();
-    let detail = chain(error);
-    match io_error_kind(error) {
-        Some(io::ErrorKind::ConnectionRefused) => ConnectError::Refused { name },
-        Some(
-            io::ErrorKind::TimedOut
-            | io::ErrorKind::HostUnreachable
-            | io::ErrorKind::NetworkUnreachable
-            | io::ErrorKind::NetworkDown
-            | io::ErrorKind::AddrNotAvailable
-            | io::ErrorKind::PermissionDenied,
-        ) => ConnectError::Unreachable { name, doing: "connecting", detail },
-        Some(kind) if is_cut_off(kind) => ConnectError::Closed { name, detail },
-        _ if destination.address.tls => ConnectError::TlsHandshake { name, detail },
-        _ => ConnectError::Unreachable { name, doing: "connecting", detail },
-    }
-}
-
-fn io_error_kind(error: &(dyn std::error::Error + 'static)) -> Option<io::ErrorKind> {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<io::Error>() {
-            return Some(error.kind());
-        }
-        cause = error.source();
-    }
-    None
-}
-
-/// Whether the other side hung up, or something between did: not what a server says that is the wrong one.
-fn is_cut_off(kind: io::ErrorKind) -> bool {
-    matches!(
-        kind,
-        io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::NotConnected
-            | io::ErrorKind::BrokenPipe
-            | io::ErrorKind::UnexpectedEof
-    )
-}
-
-fn ping_failed(name: &str, status: &Status) -> ConnectError {
-    let (name, detail) = (name.to_owned(), Shown(status).to_string());
-    // Only a status that was made on this side has a source: HTTP/2 itself failed.
-    if let Some(cause) = std::error::Error::source(status) {
-        return match io_error_kind(cause) {
-            // What TLS says after the handshake, such as that it wants the client's certificate.
-            Some(io::ErrorKind::InvalidData) => ConnectError::TlsHandshake { name, detail },
-            Some(_) => ConnectError::Closed { name, detail },
-            None if went_away(status) => ConnectError::Closed { name, detail },
-            None => ConnectError::NotGrpc { name, detail },
-        };
-    }
-    match status.code() {
-        Code::Unauthenticated => ConnectError::Unauthenticated { name, detail },
-        Code::PermissionDenied => ConnectError::PermissionDenied { name, detail },
-        Code::Unimplemented => ConnectError::PingUnimplemented { name, detail },
-        Code::Unknown | Code::Internal if not_grpc(status) => ConnectError::NotGrpc { name, detail },
-        _ => ConnectError::PingFailed { name, detail, fault: classify(status) },
-    }
-}
-
-/// Whether a peer that speaks HTTP/2 ended the connection in good order, or it was gone before the request was sent.
-fn went_away(status: &Status) -> bool {
-    matches!(status.code(), Code::Cancelled | Code::Unavailable)
-        || Shown(status).to_string().contains("not a result of an error")
-}
-
-/// Whether tonic made this status of an answer that isn't gRPC's. It leaves no other trace than its
-/// words; if they change, the error is only less exact.
-fn not_grpc(status: &Status) -> bool {
-    ["grpc-status", "protocol error"].iter().any(|words| status.message().contains(words))
 }

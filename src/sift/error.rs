@@ -4,15 +4,19 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
-use tonic::Status;
+use tonic::{Code, Status};
 
-use super::classify::{Fault, classify, classify_http};
+use super::classify::{Fault, classify, classify_http, http_code};
+use super::connect_error::ConnectError;
 use super::flows::Difference;
 
 /// Why what must precede the data could not be registered.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegisterError {
+    /// There was no connection in the first place.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
     /// The server refused, or the connection failed.
     #[error("{call} failed: {}", Shown(status))]
     Call {
@@ -37,16 +41,29 @@ pub enum RegisterError {
         /// What is missing.
         field: &'static str,
     },
+    /// There is nothing with the id that was asked for.
+    #[error(
+        "no {what} has the id {id:?}: {}. Check the id, and that the API key belongs to its organization",
+        Shown(status)
+    )]
+    NoSuchId {
+        /// Run or asset.
+        what: &'static str,
+        /// The id.
+        id: String,
+        /// What came back.
+        status: Status,
+    },
     /// The recorded ingestion config has an empty field that identifies it.
     #[error("the recorded ingestion config has no {field}: its flows can't be registered")]
     MissingIdentity {
         /// The empty field.
         field: &'static str,
     },
-    /// A run without client key would be created anew by each replay.
+    /// A run without client key would be created anew each time.
     #[error(
-        "the recorded run {name:?} has no client key: each replay would make another run of that name. \
-         Record it with one, or replay into an existing run"
+        "the run {name:?} has no client key: each replay would make another run of that name. \
+         Record it with one, or deliver to an existing run"
     )]
     MissingRunKey {
         /// The run's name.
@@ -142,6 +159,7 @@ impl RegisterError {
     /// What to do about it: [`Fault::Data`] means that this recording can't be registered as it is.
     pub fn fault(&self) -> Fault {
         match self {
+            RegisterError::Connect(error) => error.fault(),
             RegisterError::Call { status, .. } => classify(status),
             RegisterError::Timeout { .. } | RegisterError::FlowNotListed { .. } => {
                 Fault::Transient { retry_after: None }
@@ -154,10 +172,16 @@ impl RegisterError {
             | RegisterError::RunRenamed { .. } => Fault::Destination,
             RegisterError::MissingIdentity { .. }
             | RegisterError::MissingRunKey { .. }
+            | RegisterError::NoSuchId { .. }
             | RegisterError::NotListed { .. }
             | RegisterError::AssetDiffers { .. }
             | RegisterError::FlowDiffers { .. } => Fault::Data,
         }
+    }
+
+    /// Whether trying again may help without anybody changing anything.
+    pub fn is_transient(&self) -> bool {
+        matches!(self.fault(), Fault::Transient { .. })
     }
 }
 
@@ -227,6 +251,25 @@ impl SendError {
             | SendError::Stalled { .. }
             | SendError::Ended => Fault::Transient { retry_after: None },
         }
+    }
+
+    /// The number of the gRPC status (0 to 16) that stands for it: the destination's own, if it gave one; 4
+    /// (`DEADLINE_EXCEEDED`) if it was silent for too long, 14 (`UNAVAILABLE`) if the connection failed, what gRPC
+    /// prescribes for an HTTP status, and 2 (`UNKNOWN`) for all else.
+    pub fn code_number(&self) -> u8 {
+        let code = match self {
+            SendError::Refused(status) => status.code(),
+            SendError::HttpStatus { status } => http_code(*status),
+            SendError::Transport { .. } => Code::Unavailable,
+            SendError::AcknowledgementTimeout { .. } | SendError::Stalled { .. } => Code::DeadlineExceeded,
+            SendError::NoStatus
+            | SendError::NoResponse
+            | SendError::OversizedResponse { .. }
+            | SendError::EndedEarly
+            | SendError::Ended => Code::Unknown,
+        };
+        // There are seventeen.
+        code as u8
     }
 }
 

@@ -5,13 +5,17 @@
 //! and checkpoints belong to the layer above, which decides by the [`Fault`] of each error.
 
 mod api_key;
+mod assets;
 mod classify;
 mod connect_error;
 mod connection;
 mod credentials;
+mod diagnosis;
 mod error;
 mod filter;
 mod flows;
+mod gzip;
+mod labels;
 mod organization;
 mod profile;
 mod register;
@@ -23,6 +27,7 @@ mod transport;
 mod uri;
 
 pub use api_key::ApiKey;
+pub use assets::update_asset;
 pub use classify::{Fault, classify};
 pub use connect_error::{ConnectError, ConnectErrorKind};
 pub use connection::Connection;
@@ -30,5 +35,5 @@ pub use credentials::{Destination, DestinationOptions, Timeouts};
 pub use error::{RegisterError, SendError};
 pub use flows::{Difference, add_flows};
 pub use register::{Registration, as_asset, register};
-pub use runs::find_or_create_run_named;
+pub use runs::{RunRequest, find_or_create_run_named, get_run, load_run};
 pub use send::{IngestStream, MESSAGE_PREFIX_BYTES, message_prefix};

@@ -2,14 +2,13 @@
 //! and the run. Both are found by their client keys or created; doing it again changes nothing.
 
 use prost::Message;
-use sift_rs::assets::v1::GetAssetRequest;
-use sift_rs::assets::v1::asset_service_client::AssetServiceClient;
 use sift_rs::ingestion_configs::v2::ingestion_config_service_client::IngestionConfigServiceClient;
 use sift_rs::ingestion_configs::v2::{CreateIngestionConfigRequest, IngestionConfig, ListIngestionConfigsRequest};
 use sift_rs::runs::v2::CreateRunRequest;
 use tokio::time::timeout;
 use tonic::{Code, Response, Status};
 
+use super::assets::get_asset;
 use super::connection::Connection;
 use super::error::RegisterError;
 use super::filter::equals;
@@ -64,7 +63,7 @@ pub async fn register(
             return Err(RegisterError::MissingIdentity { field });
         }
     }
-    let run = run.map(|run| Ok((run, run_key(run)?))).transpose()?;
+    let run = run.map(|run| run_key(run).map(|key| (run, key))).transpose()?;
 
     let (found, config_created) = find_or_create_config(connection, config).await?;
     if !config_created {
@@ -192,13 +191,7 @@ async fn check_asset(
     config: &CreateIngestionConfigRequest,
     found: &IngestionConfig,
 ) -> Result<(), RegisterError> {
-    const CALL: &str = "GetAsset";
-    let mut client = AssetServiceClient::new(connection.service()).max_decoding_message_size(MAX_DECODED_BYTES);
-    let request = GetAssetRequest { asset_id: found.asset_id.clone() };
-    let asset = answered(CALL, connection, client.get_asset(request))
-        .await?
-        .asset
-        .ok_or(RegisterError::MissingField { call: CALL, field: "asset" })?;
+    let asset = get_asset(connection, &found.asset_id).await?;
     // To Sift, names that differ in case alone are one asset.
     if asset.name.eq_ignore_ascii_case(&config.asset_name) {
         return Ok(());
@@ -225,6 +218,23 @@ pub(super) async fn answered<T>(
         Ok(Ok(response)) => Ok(response.into_inner()),
         Ok(Err(status)) => Err(RegisterError::Call { call, status }),
         Err(_) => Err(RegisterError::Timeout { call, waited }),
+    }
+}
+
+/// Awaits one call that asks for one thing by its id: whatever the destination has against the request, it has against
+/// the id.
+pub(super) async fn by_id<T>(
+    what: &'static str,
+    id: &str,
+    call: &'static str,
+    connection: &Connection,
+    response: impl Future<Output = Result<Response<T>, Status>>,
+) -> Result<T, RegisterError> {
+    match answered(call, connection, response).await {
+        Err(RegisterError::Call { status, .. }) if matches!(status.code(), Code::NotFound | Code::InvalidArgument) => {
+            Err(RegisterError::NoSuchId { what, id: id.to_owned(), status })
+        }
+        answer => answer,
     }
 }
 

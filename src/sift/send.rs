@@ -2,7 +2,8 @@
 //!
 //! The generated client would take each message apart from its neighbours, copy and frame it anew;
 //! the channel below it takes any HTTP body. So the caller frames the messages once, in the buffer
-//! in which it assembles them, and nothing is allocated or copied per message here.
+//! in which it assembles them, and nothing is allocated or copied per message here. With gzip, each
+//! buffer is copied once, by the compressor.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -21,6 +22,7 @@ use tonic::{Code, Status};
 
 use super::connection::Connection;
 use super::error::{SendError, Shown, chain};
+use super::gzip::{self, Gzip};
 use super::transport::Authorized;
 
 /// Bytes before each message in a buffer: a zero (not compressed) and the message's length.
@@ -59,6 +61,7 @@ pub struct IngestStream {
     /// The answer; `None` once it has come.
     outcome: Option<Outcome>,
     stall: Duration,
+    gzip: Option<Gzip>,
 }
 
 enum Piece {
@@ -80,8 +83,14 @@ impl IngestStream {
         let (pieces, received) = mpsc::channel(QUEUED_BUFFERS);
         let (report, progress) = watch::channel(Progress::default());
         let body = PiecesBody { pieces: received, current: Bytes::new(), progress: report, ended: false };
-        let outcome = request(connection.service(), Body::new(body));
-        IngestStream { pieces, progress, outcome: Some(Box::pin(outcome)), stall: connection.timeouts().stall }
+        let outcome = request(connection.service(), Body::new(body), connection.gzip());
+        IngestStream {
+            pieces,
+            progress,
+            outcome: Some(Box::pin(outcome)),
+            stall: connection.timeouts().stall,
+            gzip: connection.gzip().then(Gzip::new),
+        }
     }
 
     /// Queues a buffer of whole gRPC-framed messages; waits while the queue is full.
@@ -104,6 +113,10 @@ impl IngestStream {
             ended = &mut *outcome => early(ended),
             place = unless_stalled(self.stall, &self.progress, self.pieces.reserve()) => match place {
                 Ok(Ok(place)) => {
+                    let buffer = match &mut self.gzip {
+                        Some(gzip) => compressed(gzip, &buffer).await,
+                        None => buffer,
+                    };
                     place.send(Piece::Buffer(buffer));
                     return Ok(());
                 }
@@ -175,12 +188,28 @@ async fn unless_stalled<T>(
     }
 }
 
+/// The same messages, compressed. Lets other tasks run in between.
+async fn compressed(gzip: &mut Gzip, messages: &[u8]) -> Bytes {
+    let mut compressed = Vec::with_capacity(messages.len());
+    let (mut rest, mut worked) = (messages, 0);
+    while !rest.is_empty() {
+        let after = gzip.next(rest, &mut compressed);
+        worked += rest.len() - after.len();
+        rest = after;
+        if worked >= SLICE_BYTES {
+            worked = 0;
+            tokio::task::yield_now().await;
+        }
+    }
+    Bytes::from(compressed)
+}
+
 fn early(outcome: Result<(), SendError>) -> SendError {
     outcome.err().unwrap_or(SendError::EndedEarly)
 }
 
 /// Sends the request and reads the whole answer.
-async fn request(mut service: Authorized, body: Body) -> Result<(), SendError> {
+async fn request(mut service: Authorized, body: Body, gzip: bool) -> Result<(), SendError> {
     let transport = |error: tonic::transport::Error| SendError::Transport { detail: chain(&error) };
     let mut request = http::Request::new(body);
     *request.method_mut() = http::Method::POST;
@@ -189,6 +218,9 @@ async fn request(mut service: Authorized, body: Body) -> Result<(), SendError> {
     let headers = request.headers_mut();
     headers.insert(TE, HeaderValue::from_static("trailers"));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    if gzip {
+        headers.insert("grpc-encoding", HeaderValue::from_static(gzip::ENCODING));
+    }
 
     std::future::poll_fn(|cx| service.poll_ready(cx)).await.map_err(transport)?;
     let response = service.call(request).await.map_err(transport)?;

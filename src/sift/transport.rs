@@ -4,24 +4,43 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
+use http_body::Body as HttpBody;
 use http_body_util::BodyExt;
-use tonic::Status;
+use sift_rs::SiftChannel;
 use tonic::body::Body;
 use tonic::codegen::Service;
 use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
+use tonic::{Code, Status};
 
 /// A channel that sends the API key with each request.
 #[derive(Clone)]
-pub(super) struct Authorized {
-    channel: Channel,
-    authorization: Option<HeaderValue>,
+pub(super) struct Authorized(Way);
+
+#[derive(Clone)]
+enum Way {
+    /// A channel of our own; without a key on loopback.
+    Own { channel: Channel, authorization: Option<HeaderValue> },
+    /// One that somebody else made, which adds its key itself.
+    Existing(SiftChannel),
 }
 
 impl Authorized {
     pub(super) fn new(channel: Channel, authorization: Option<HeaderValue>) -> Authorized {
-        Authorized { channel, authorization }
+        Authorized(Way::Own { channel, authorization })
+    }
+
+    pub(super) fn existing(channel: SiftChannel) -> Authorized {
+        Authorized(Way::Existing(channel))
+    }
+
+    pub(super) fn has_key(&self) -> bool {
+        match &self.0 {
+            Way::Own { authorization, .. } => authorization.is_some(),
+            Way::Existing(_) => true,
+        }
     }
 }
 
@@ -31,21 +50,45 @@ impl Service<http::Request<Body>> for Authorized {
     type Future = Pin<Box<dyn Future<Output = Result<http::Response<Body>, tonic::transport::Error>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.channel.poll_ready(cx)
+        match &mut self.0 {
+            Way::Own { channel, .. } => channel.poll_ready(cx),
+            Way::Existing(channel) => channel.poll_ready(cx),
+        }
     }
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
-        if let Some(authorization) = &self.authorization {
-            request.headers_mut().insert(http::header::AUTHORIZATION, authorization.clone());
+        match &mut self.0 {
+            Way::Own { channel, authorization } => {
+                if let Some(authorization) = authorization {
+                    request.headers_mut().insert(http::header::AUTHORIZATION, authorization.clone());
+                }
+                let response = channel.call(request);
+                Box::pin(async move { response.await.map(bearable) })
+            }
+            Way::Existing(channel) => {
+                let response = channel.call(request);
+                Box::pin(async move { response.await.map(|response| bearable(as_refused_key(response))) })
+            }
         }
-        let response = self.channel.call(request);
-        Box::pin(async move { response.await.map(bearable) })
     }
+}
+
+/// The channels of the official crates answer themselves, without sending anything, if their key can't travel in a
+/// header, and call it an invalid argument. That would be taken for the data's fault. What came over the network is
+/// HTTP/2.
+fn as_refused_key<B>(mut response: http::Response<B>) -> http::Response<B> {
+    if response.version() != http::Version::HTTP_2 && response.headers().contains_key(Status::GRPC_STATUS) {
+        response.headers_mut().insert(Status::GRPC_STATUS, HeaderValue::from(Code::Unauthenticated as i32));
+    }
+    response
 }
 
 /// tonic panics on status details that aren't base64. They come from outside, so they are taken out
 /// of headers and trailers before tonic sees them; code and message remain.
-fn bearable(response: http::Response<Body>) -> http::Response<Body> {
+fn bearable<B>(response: http::Response<B>) -> http::Response<Body>
+where
+    B: HttpBody<Data = Bytes, Error = Status> + Send + 'static,
+{
     let (mut head, body) = response.into_parts();
     drop_malformed_details(&mut head.headers);
     let body = body.map_frame(|mut frame| {
