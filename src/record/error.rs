@@ -36,8 +36,8 @@ pub enum RecordError {
         /// The channel.
         channel: String,
     },
-    /// The flow handle was made by another recorder.
-    #[error("flow {flow:?} belongs to another recorder: ask this one for its own with `flow`")]
+    /// The flow handle was made by another recorder or encoder.
+    #[error("flow {flow:?} belongs to another recorder or encoder: ask this one for its own with `flow`")]
     ForeignFlow {
         /// The flow.
         flow: String,
@@ -97,7 +97,7 @@ pub enum RecordError {
     /// Options that contradict each other.
     #[error("{0}")]
     Options(&'static str),
-    /// No buffer is free: the writer is behind. Only from the calls that never wait.
+    /// There is no room: the writer is behind. Only from the calls that never wait.
     #[error("all buffers are in use: the disk is slower than what is recorded")]
     Full,
     /// The recorder was finished.

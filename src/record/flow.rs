@@ -3,17 +3,17 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use prost::Message;
 use uuid::Uuid;
 
 use super::data_type::DataType;
 use super::error::RecordError;
 use super::frame_builder::{FrameBuilder, MAX_RECORDED_BYTES};
-use super::request::{check_fields, request_value};
+use super::request::request_value;
 use super::value::{Timestamp, Value};
-use crate::format::{Fields, FlowConfig, RecordInfo, WireValue, field, put_bytes_field};
+use crate::format::{Fields, FlowConfig, WireValue, field, put_bytes_field};
 
-/// A flow of one recorder. Cheap to clone; ask [`Recorder::flow`](super::Recorder::flow) for it once, not per record.
+/// A flow of one [`Recorder`](super::Recorder) or [`Encoder`](super::Encoder). Cheap to clone; ask
+/// [`Recorder::flow`](super::Recorder::flow) for it once, not per record.
 #[derive(Debug, Clone)]
 pub struct Flow(Arc<FlowInner>);
 
@@ -24,13 +24,15 @@ struct FlowInner {
     name: String,
     config: FlowConfig,
     channels: Vec<String>,
+    /// The channels' places by their names.
+    places: HashMap<String, usize>,
     types: Vec<DataType>,
     /// The request's flow field.
     encoded_name: Vec<u8>,
 }
 
 impl Flow {
-    fn new(session: Uuid, index: usize, config: &FlowConfig) -> Self {
+    pub(super) fn new(session: Uuid, index: usize, config: &FlowConfig) -> Self {
         let mut encoded_name = Vec::new();
         put_bytes_field(&mut encoded_name, field::FLOW, config.name.as_bytes());
         Self(Arc::new(FlowInner {
@@ -39,6 +41,7 @@ impl Flow {
             name: config.name.clone(),
             config: config.clone(),
             channels: config.channels.iter().map(|channel| channel.name.clone()).collect(),
+            places: config.channels.iter().enumerate().map(|(at, channel)| (channel.name.clone(), at)).collect(),
             // The schema was checked: each type is known.
             types: config.channels.iter().filter_map(|c| DataType::from_number(c.data_type)).collect(),
             encoded_name,
@@ -55,6 +58,21 @@ impl Flow {
         self.0.channels.iter().map(String::as_str)
     }
 
+    /// Its channels' names, in the order in which records give their values.
+    pub fn channel_names(&self) -> &[String] {
+        &self.0.channels
+    }
+
+    /// The place of a channel's value among a record's.
+    pub fn channel_index(&self, name: &str) -> Option<usize> {
+        self.0.places.get(name).copied()
+    }
+
+    /// The type of the channel at this place.
+    pub fn channel_type(&self, index: usize) -> Option<DataType> {
+        self.0.types.get(index).copied()
+    }
+
     /// Whether it was made of this very config.
     pub(super) fn is(&self, config: &FlowConfig) -> bool {
         self.0.config == *config
@@ -68,6 +86,35 @@ impl Flow {
         if self.0.session == session { Ok(()) } else { Err(RecordError::ForeignFlow { flow: self.0.name.clone() }) }
     }
 
+    /// Appends one request to `out`; returns how many of its values are NaN or infinite. An error may leave a part of the
+    /// request behind.
+    #[inline]
+    pub(super) fn encode(&self, time: Timestamp, values: &[Value<'_>], out: &mut Vec<u8>) -> Result<u64, RecordError> {
+        let flow = &*self.0;
+        if values.len() != flow.types.len() {
+            let (expected, given) = (flow.types.len(), values.len());
+            return Err(RecordError::ValueCount { flow: flow.name.clone(), expected, given });
+        }
+        let start = out.len();
+        out.extend_from_slice(&flow.encoded_name);
+        time.put(out);
+        let mut non_finite = 0;
+        for (at, (value, data_type)) in values.iter().zip(&flow.types).enumerate() {
+            if !value.fits(*data_type) {
+                return Err(self.wrong_type(at, *data_type, value));
+            }
+            if out.len() - start + value.variable_len() > MAX_RECORDED_BYTES {
+                return Err(self.too_large());
+            }
+            non_finite += u64::from(value.is_non_finite());
+            value.put(out);
+        }
+        if out.len() - start > MAX_RECORDED_BYTES {
+            return Err(self.too_large());
+        }
+        Ok(non_finite)
+    }
+
     /// Encodes one record into the frame; on an error the frame is as it was.
     #[inline]
     pub(super) fn put(
@@ -76,29 +123,9 @@ impl Flow {
         time: Timestamp,
         values: &[Value<'_>],
     ) -> Result<(), RecordError> {
-        let flow = &*self.0;
-        if values.len() != flow.types.len() {
-            let (expected, given) = (flow.types.len(), values.len());
-            return Err(RecordError::ValueCount { flow: flow.name.clone(), expected, given });
-        }
         let mut record = frame.begin();
-        record.bytes().extend_from_slice(&flow.encoded_name);
-        time.put(record.bytes());
-        let mut non_finite = 0;
-        for (at, (value, data_type)) in values.iter().zip(&flow.types).enumerate() {
-            if !value.fits(*data_type) {
-                return Err(self.wrong_type(at, *data_type, value));
-            }
-            if record.len() + value.variable_len() > MAX_RECORDED_BYTES {
-                return Err(self.too_large());
-            }
-            non_finite += u64::from(value.is_non_finite());
-            value.put(record.bytes());
-        }
-        if record.len() > MAX_RECORDED_BYTES {
-            return Err(self.too_large());
-        }
-        record.commit(flow.index, Some(time.unix_ns()), true, non_finite);
+        let non_finite = self.encode(time, values, record.bytes())?;
+        record.commit(self.0.index, Some(time.unix_ns()), true, non_finite);
         Ok(())
     }
 
@@ -113,25 +140,47 @@ impl Flow {
         RecordError::TooLarge { flow: self.0.name.clone(), most: MAX_RECORDED_BYTES }
     }
 
-    /// The values in the channels' order; those not named are empty.
-    pub(super) fn arrange<'a>(&self, named: &[(&str, Value<'a>)]) -> Result<Vec<Value<'a>>, RecordError> {
-        let mut values = vec![None; self.0.channels.len()];
+    /// Puts values given by their channels' names into the channels' order, for
+    /// [`Recorder::record`](super::Recorder::record); channels not named are [`Value::Empty`]. What `out` held is gone: only
+    /// its room is used again. Quickest when the names come in the channels' order.
+    ///
+    /// # Errors
+    /// [`RecordError::UnknownChannel`], [`RecordError::RepeatedChannel`]: `out` is empty then.
+    pub fn arrange<'n, 'a>(
+        &self,
+        named: impl IntoIterator<Item = (&'n str, Value<'a>)>,
+        out: &mut Vec<Value<'a>>,
+    ) -> Result<(), RecordError> {
+        let flow = &*self.0;
+        out.clear();
+        out.resize(flow.channels.len(), Value::Empty);
+        let mut given = Given::new(flow.channels.len());
+        let mut next = 0;
         for (name, value) in named {
-            let at = self.0.channels.iter().position(|channel| channel == name);
-            let Some(place) = at.and_then(|at| values.get_mut(at)) else {
-                let known = self.0.channels.join(", ");
-                let (flow, channel) = (self.0.name.clone(), (*name).to_owned());
-                return Err(RecordError::UnknownChannel { flow, channel, known });
+            let expected = flow.channels.get(next).is_some_and(|channel| channel == name);
+            let at = if expected { Some(next) } else { self.channel_index(name) };
+            let Some((at, place)) = at.and_then(|at| Some((at, out.get_mut(at)?))) else {
+                out.clear();
+                return Err(self.unknown_channel(name));
             };
-            if place.replace(*value).is_some() {
-                return Err(RecordError::RepeatedChannel { flow: self.0.name.clone(), channel: (*name).to_owned() });
+            if !given.set(at) {
+                out.clear();
+                return Err(RecordError::RepeatedChannel { flow: flow.name.clone(), channel: name.to_owned() });
             }
+            *place = value;
+            next = at + 1;
         }
-        Ok(values.into_iter().map(|value| value.unwrap_or(Value::Empty)).collect())
+        Ok(())
+    }
+
+    #[cold]
+    fn unknown_channel(&self, name: &str) -> RecordError {
+        let known = self.0.channels.join(", ");
+        RecordError::UnknownChannel { flow: self.0.name.clone(), channel: name.to_owned(), known }
     }
 
     /// Checks a ready-made request's values against the channels; returns how many are NaN or infinite.
-    fn check_request(&self, request: &[u8]) -> Result<u64, RecordError> {
+    pub(super) fn check_request(&self, request: &[u8]) -> Result<u64, RecordError> {
         let (mut given, mut non_finite) = (0, 0);
         for next in Fields::new(request) {
             let next = next?;
@@ -152,91 +201,30 @@ impl Flow {
     }
 }
 
-/// What the recorder learns from a ready-made request.
-#[derive(Debug)]
-pub(super) struct CheckedRequest {
-    pub(super) flow: usize,
-    pub(super) time: i64,
-    pub(super) bare: bool,
-    pub(super) non_finite: u64,
+/// Which channels were given already. Few flows have more channels than fit without an allocation.
+struct Given {
+    few: [u64; 4],
+    many: Vec<u64>,
 }
 
-/// The flows of one recorder.
-#[derive(Debug)]
-pub(super) struct FlowTable {
-    session: Uuid,
-    flows: Vec<Flow>,
-    /// Sift keeps several flows of one name apart by their channels.
-    by_name: HashMap<String, Vec<Flow>>,
-    /// Bytes of all their configs, encoded.
-    bytes: usize,
-}
-
-impl FlowTable {
-    pub(super) fn new(session: Uuid, flows: &[FlowConfig]) -> Self {
-        let mut table = Self { session, flows: Vec::new(), by_name: HashMap::new(), bytes: 0 };
-        flows.iter().for_each(|flow| {
-            table.add(flow);
-        });
-        table
+impl Given {
+    fn new(channels: usize) -> Self {
+        let few = [0; 4];
+        let beyond = channels.div_ceil(64).saturating_sub(few.len());
+        Self { few, many: vec![0; beyond] }
     }
 
-    pub(super) fn add(&mut self, config: &FlowConfig) -> Flow {
-        let flow = Flow::new(self.session, self.flows.len(), config);
-        self.bytes += config.encoded_len();
-        self.flows.push(flow.clone());
-        self.by_name.entry(config.name.clone()).or_default().push(flow.clone());
-        flow
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.flows.len()
-    }
-
-    /// Bytes of all their configs, encoded.
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    /// The flow of this name; the one added last, if there are several.
-    pub(super) fn get(&self, name: &str) -> Result<&Flow, RecordError> {
-        let found = self.by_name.get(name).and_then(|flows| flows.last());
-        found.ok_or_else(|| RecordError::UnknownFlow { flow: name.to_owned() })
-    }
-
-    /// Whether there is exactly this flow.
-    pub(super) fn has(&self, config: &FlowConfig) -> bool {
-        self.by_name.get(&config.name).is_some_and(|flows| flows.iter().any(|flow| flow.is(config)))
-    }
-
-    pub(super) fn names(&self) -> Vec<String> {
-        self.flows.iter().map(|flow| flow.name().to_owned()).collect()
-    }
-
-    /// Checks a ready-made request against the schema, whether it carries ids of its own or not.
-    pub(super) fn check_request(&self, request: &[u8]) -> Result<CheckedRequest, RecordError> {
-        let info = RecordInfo::parse(request)?;
-        check_fields(request)?;
-        let name = String::from_utf8_lossy(info.flow);
-        if request.len() > MAX_RECORDED_BYTES {
-            return Err(RecordError::TooLarge { flow: name.into_owned(), most: MAX_RECORDED_BYTES });
-        }
-        let Some(time) = info.timestamp else {
-            return Err(RecordError::NoTimestamp { flow: name.into_owned() });
+    /// Notes that the channel was given; `false` if it was before.
+    fn set(&mut self, at: usize) -> bool {
+        let (word, bit) = (at / 64, 1 << (at % 64));
+        let word = match self.few.get_mut(word) {
+            Some(word) => Some(word),
+            None => self.many.get_mut(word - self.few.len()),
         };
-        let candidates = match self.by_name.get(&*name) {
-            Some(candidates) => &candidates[..],
-            None => return Err(RecordError::UnknownFlow { flow: name.into_owned() }),
-        };
-        let mut error = None;
-        for flow in candidates.iter().rev() {
-            match flow.check_request(request) {
-                Ok(non_finite) => {
-                    return Ok(CheckedRequest { flow: flow.index(), time, bare: info.is_bare(), non_finite });
-                }
-                Err(e) => error = error.or(Some(e)),
-            }
-        }
-        Err(error.unwrap_or(RecordError::UnknownFlow { flow: name.into_owned() }))
+        word.is_some_and(|word| {
+            let new = *word & bit == 0;
+            *word |= bit;
+            new
+        })
     }
 }

@@ -95,7 +95,13 @@ impl FrameBuilder {
         self.non_finite
     }
 
+    /// The seq of the first record, there or to come.
+    pub(super) fn first_seq(&self) -> u64 {
+        self.first_seq
+    }
+
     /// Records so far.
+    #[inline]
     pub(super) fn count(&self) -> u32 {
         self.count
     }

@@ -2,22 +2,28 @@
 
 mod clock;
 mod data_type;
+mod encoder;
 mod error;
 mod flow;
+mod flow_table;
 mod frame_builder;
+mod lost;
 mod options;
 mod queue;
 mod recorder;
 mod request;
 mod schema;
+mod tap;
 mod value;
 mod writer;
 
 pub use data_type::DataType;
+pub use encoder::Encoder;
 pub use error::{RecordError, SchemaError};
 pub use flow::Flow;
 pub use frame_builder::MAX_RECORDED_BYTES;
 pub use options::{OnFull, RecorderOptions, SyncPolicy};
 pub use recorder::{Recorded, Recorder, RecorderStats};
 pub use schema::{Channel, FlowSchema, RunSchema, Schema};
+pub use tap::{Tap, TappedFrame};
 pub use value::{Timestamp, Value};

@@ -4,25 +4,23 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::Instant;
 
 use prost::Message;
 use uuid::Uuid;
 
 use super::error::{RecordError, SchemaError};
-use super::flow::{Flow, FlowTable};
-use super::frame_builder::MAX_RECORDED_BYTES;
-use super::options::{OnFull, RecorderOptions, SyncPolicy};
-use super::queue::{Queue, State, Work};
-use super::schema::{FlowSchema, Schema, check_details, check_flow};
+use super::flow::Flow;
+use super::flow_table::{FlowTable, check_added};
+use super::options::{RecorderOptions, SyncPolicy};
+use super::queue::{Patience, Queue, State, Work};
+use super::schema::{FlowSchema, Schema, check_flow};
 use super::value::{Timestamp, Value};
 use super::writer::{Counters, Writer};
 use crate::format::{AddedFlows, FlowConfig, Mark, MarkMessage};
 use crate::segment::session_dir;
-
-/// Most bytes of a schema's flows and run, encoded: HEADER and SEAL hold them in one frame.
-const MAX_SCHEMA_BYTES: usize = 16 << 20;
 
 /// Most bytes of a mark: a note is for people.
 const MAX_MARK_BYTES: usize = 64 << 10;
@@ -31,10 +29,10 @@ const MAX_MARK_BYTES: usize = 64 << 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "a record may have been dropped"]
 pub enum Recorded {
-    /// It has this seq. With [`SyncPolicy::EveryRecord`] it is durable; otherwise once
-    /// [`durable_seq`](Recorder::durable_seq) exceeds the seq.
+    /// It has this seq. It is durable once [`durable_seq`](Recorder::durable_seq) exceeds the seq: with
+    /// [`SyncPolicy::EveryRecord`] that is at once, unless it was [offered](Recorder::offer).
     Seq(u64),
-    /// All buffers were in use, and the policy is [`OnFull::DropNewest`]. It is counted in a MARK.
+    /// All buffers were in use, and the policy is [`OnFull::DropNewest`](super::OnFull::DropNewest). It is counted in a MARK.
     Dropped,
 }
 
@@ -47,6 +45,8 @@ pub struct RecorderStats {
     pub durable_seq: u64,
     /// Records dropped because the disk was behind.
     pub dropped: u64,
+    /// Records that the writer hasn't taken yet.
+    pub waiting: u64,
     /// Values that were NaN or infinite: recorded, but Sift will refuse them.
     pub non_finite: u64,
     /// Bytes written to segments.
@@ -69,6 +69,8 @@ pub struct Recorder {
     session: Uuid,
     dir: PathBuf,
     every_record: bool,
+    /// Whoever waits for a record to be durable must ask for it.
+    asks: bool,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -81,17 +83,13 @@ impl Recorder {
     pub fn create(root: impl AsRef<Path>, schema: &Schema, options: RecorderOptions) -> Result<Self, RecordError> {
         schema.check()?;
         let requests = schema.requests();
-        check_schema_bytes(requests.0.len() + requests.1.as_ref().map_or(0, Vec::len))?;
-        check_options(&options)?;
+        options.check()?;
         let session = Uuid::now_v7();
         let dir = session_dir(root.as_ref(), schema.asset(), schema.run_name());
-        let flush_interval = match options.sync {
-            SyncPolicy::Interval(interval) => interval,
-            _ => options.flush_interval,
-        };
         let every_record = options.sync == SyncPolicy::EveryRecord;
         let flows = FlowTable::new(session, schema.flows());
-        let queue = Arc::new(Queue::new(flows, &options, flush_interval));
+        let queue = Arc::new(Queue::new(flows, &options));
+        let asks = !syncs_by_itself(options.sync);
         let mut writer = Writer::new(queue.clone(), options, dir.clone(), session, requests)?;
         writer.run_id = schema.known_run_id().map(str::to_owned);
         writer.open_segment(0)?;
@@ -104,7 +102,7 @@ impl Recorder {
                 source,
             }))
         })?;
-        Ok(Self { queue, counters, session, dir, every_record, thread: Mutex::new(Some(thread)) })
+        Ok(Self { queue, counters, session, dir, every_record, asks, thread: Mutex::new(Some(thread)) })
     }
 
     /// The session's id.
@@ -135,7 +133,7 @@ impl Recorder {
     #[inline]
     pub fn record(&self, flow: &Flow, time: Timestamp, values: &[Value<'_>]) -> Result<Recorded, RecordError> {
         flow.belongs_to(self.session)?;
-        self.put(true, |state| flow.put(&mut state.frame, time, values))
+        self.put(Patience::AsOnFull, self.every_record, |state| flow.put(&mut state.frame, time, values))
     }
 
     /// Like [`record`](Self::record), but never waits for a buffer (with [`SyncPolicy::EveryRecord`] it waits for the
@@ -146,7 +144,7 @@ impl Recorder {
     #[inline]
     pub fn try_record(&self, flow: &Flow, time: Timestamp, values: &[Value<'_>]) -> Result<Recorded, RecordError> {
         flow.belongs_to(self.session)?;
-        self.put(false, |state| flow.put(&mut state.frame, time, values))
+        self.put(Patience::None, self.every_record, |state| flow.put(&mut state.frame, time, values))
     }
 
     /// Records values given by their channels' names; the flow's other channels are empty in this record. Slower than
@@ -162,7 +160,9 @@ impl Recorder {
         values: &[(&str, Value<'_>)],
     ) -> Result<Recorded, RecordError> {
         let flow = self.flow(flow)?;
-        self.record(&flow, time, &flow.arrange(values)?)
+        let mut arranged = Vec::new();
+        flow.arrange(values.iter().copied(), &mut arranged)?;
+        self.record(&flow, time, &arranged)
     }
 
     /// Records a ready-made `IngestWithConfigDataStreamRequest`, encoded. It is checked against the schema and stored as it
@@ -172,13 +172,7 @@ impl Recorder {
     /// As [`record`](Self::record), and [`RecordError::UnknownFlow`], [`RecordError::Request`],
     /// [`RecordError::NoTimestamp`].
     pub fn record_request(&self, request: &[u8]) -> Result<Recorded, RecordError> {
-        self.put(true, |state| {
-            let checked = state.flows.check_request(request)?;
-            let mut record = state.frame.begin();
-            record.bytes().extend_from_slice(request);
-            record.commit(checked.flow, Some(checked.time), checked.bare, checked.non_finite);
-            Ok(())
-        })
+        self.put(Patience::AsOnFull, self.every_record, |state| put_request(state, request))
     }
 
     /// Records a ready-made `IngestWithConfigDataStreamRequest` message.
@@ -189,16 +183,56 @@ impl Recorder {
         self.record_request(&request.encode_to_vec())
     }
 
+    /// Like [`record`](Self::record), but never waits for anything: neither for room, nor, with
+    /// [`SyncPolicy::EveryRecord`], for the sync. For tasks that mustn't block a thread: they wait with
+    /// [`poll_room`](Self::poll_room) and [`poll_durable`](Self::poll_durable).
+    ///
+    /// # Errors
+    /// As [`record`](Self::record), and [`RecordError::Full`] under [`OnFull::Block`](super::OnFull::Block): then the record is the caller's
+    /// still.
+    #[inline]
+    pub fn offer(&self, flow: &Flow, time: Timestamp, values: &[Value<'_>]) -> Result<Recorded, RecordError> {
+        flow.belongs_to(self.session)?;
+        self.put(Patience::NoWaiting, false, |state| flow.put(&mut state.frame, time, values))
+    }
+
+    /// Like [`record_request`](Self::record_request), but never waits, as [`offer`](Self::offer) has it.
+    ///
+    /// # Errors
+    /// As [`record_request`](Self::record_request), and [`RecordError::Full`] as [`offer`](Self::offer).
+    pub fn offer_request(&self, request: &[u8]) -> Result<Recorded, RecordError> {
+        self.put(Patience::NoWaiting, false, |state| put_request(state, request))
+    }
+
+    /// Ready when [`offer`](Self::offer) may find room, or would fail for another reason than [`RecordError::Full`].
+    /// Until then the task is woken whenever there may be room; others may take it first.
+    pub fn poll_room(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.queue.poll_room(context)
+    }
+
+    /// Ready when the record of this seq is durable, or never will be. The first call asks the writer for a sync, which all
+    /// who wait share; under [`SyncPolicy::Interval`] the interval's own sync is waited for. Records that
+    /// [`OnFull::DropOldest`](super::OnFull::DropOldest) dropped count as durable, as in [`durable_seq`](Self::durable_seq).
+    ///
+    /// `seq` is one that a call has returned. For one that isn't given yet, nothing is asked for.
+    ///
+    /// # Errors
+    /// [`RecordError::Failed`]; [`RecordError::Finished`] if there is no such record.
+    pub fn poll_durable(&self, seq: u64, context: &mut Context<'_>) -> Poll<Result<(), RecordError>> {
+        self.queue.poll_durable(seq, self.asks, context)
+    }
+
     #[inline]
     fn put(
         &self,
-        wait: bool,
+        patience: Patience,
+        wait_durable: bool,
         encode: impl FnOnce(&mut State) -> Result<(), RecordError>,
     ) -> Result<Recorded, RecordError> {
-        let Some(mut state) = self.queue.admit(wait)? else { return Ok(Recorded::Dropped) };
+        let Some(mut state) = self.queue.admit(patience)? else { return Ok(Recorded::Dropped) };
         encode(&mut state)?;
         let (seq, ticket) = self.queue.recorded(&mut state);
-        if self.every_record {
+        if wait_durable {
             self.queue.wait_durable(state, ticket)?;
         }
         Ok(Recorded::Seq(seq))
@@ -210,14 +244,11 @@ impl Recorder {
     /// [`RecordError::Schema`], also if a flow of that name has other channels. [`RecordError::Full`],
     /// [`RecordError::Failed`], [`RecordError::Finished`] as for [`mark`](Self::mark).
     pub fn add_flow(&self, flow: FlowSchema) -> Result<Flow, RecordError> {
-        check_flow(&flow.0)?;
-        check_details(&flow.0)?;
+        check_added(&flow)?;
         let mut state = self.queue.room(false)?;
-        if let Ok(known) = state.flows.get(&flow.0.name) {
-            let (name, same) = (flow.0.name.clone(), known.is(&flow.0));
-            return if same { Ok(known.clone()) } else { Err(SchemaError::FlowDiffers { flow: name }.into()) };
+        if let Some(known) = state.flows.known(&flow)? {
+            return Ok(known);
         }
-        check_schema_bytes(state.flows.bytes() + flow.0.encoded_len())?;
         let added = state.flows.add(&flow.0);
         self.submit_flows(&mut state, vec![flow.0]);
         Ok(added)
@@ -234,8 +265,7 @@ impl Recorder {
         let mut state = self.queue.room(false)?;
         let flows: Vec<_> = request.flows.into_iter().filter(|flow| !state.flows.has(flow)).collect();
         if !flows.is_empty() {
-            let bytes: usize = flows.iter().map(Message::encoded_len).sum();
-            check_schema_bytes(state.flows.bytes() + bytes)?;
+            state.flows.check_room(&flows)?;
             flows.iter().for_each(|flow| {
                 state.flows.add(flow);
             });
@@ -250,7 +280,7 @@ impl Recorder {
     }
 
     /// Records a fact in time, between the records before it and those behind it. When the disk is behind, this waits
-    /// under [`OnFull::Block`]; under the other policies it never does.
+    /// under [`OnFull::Block`](super::OnFull::Block); under the other policies it never does.
     ///
     /// # Errors
     /// [`RecordError::MarkTooLarge`]. [`RecordError::Full`] if the disk is behind and may not be waited for.
@@ -294,10 +324,18 @@ impl Recorder {
         self.queue.wait_durable(state, ticket)
     }
 
-    /// All records with a lesser seq are on stable storage (those that [`OnFull::DropOldest`] dropped apart, whose
+    /// All records with a lesser seq are on stable storage (those that [`OnFull::DropOldest`](super::OnFull::DropOldest) dropped apart, whose
     /// seqs a MARK names).
     pub fn durable_seq(&self) -> u64 {
         self.queue.durable_seq()
+    }
+
+    /// When recording has failed for good ([`RecordError::Failed`]): what was accepted and isn't durable, in order of seq, as
+    /// requests. Each is handed over once; until then they stay in memory. Some of them may be on the disk all the same.
+    /// A record is among them also if its own call waited for the sync and returned the error. Empty as long as nothing
+    /// has failed.
+    pub fn take_lost(&self) -> Vec<(u64, Vec<u8>)> {
+        self.queue.take_lost()
     }
 
     /// Figures so far.
@@ -307,6 +345,7 @@ impl Recorder {
             records: state.next_seq,
             durable_seq: self.queue.durable_seq(),
             dropped: state.dropped,
+            waiting: state.waiting(),
             non_finite: state.non_finite + state.frame.non_finite(),
             bytes_written: self.counters.bytes_written.load(Ordering::Relaxed),
             segments: self.counters.segments.load(Ordering::Relaxed),
@@ -322,8 +361,7 @@ impl Recorder {
     pub fn finish(&self) -> Result<RecorderStats, RecordError> {
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(thread) = thread.take() else { return Err(RecordError::Finished) };
-        self.queue.lock().finishing = true;
-        self.queue.notify_all();
+        self.queue.finish();
         // A panic of the writer would be a bug; it shows as records that aren't durable.
         let _ = thread.join();
         let failure = self.queue.lock().failure.clone();
@@ -347,28 +385,16 @@ impl fmt::Debug for Recorder {
     }
 }
 
-/// Whether HEADER, and SEAL, which repeats it, will surely fit into a frame.
-fn check_schema_bytes(bytes: usize) -> Result<(), SchemaError> {
-    if bytes > MAX_SCHEMA_BYTES { Err(SchemaError::TooLarge { bytes, most: MAX_SCHEMA_BYTES }) } else { Ok(()) }
+fn put_request(state: &mut State, request: &[u8]) -> Result<(), RecordError> {
+    let checked = state.flows.check_request(request)?;
+    let mut record = state.frame.begin();
+    record.bytes().extend_from_slice(request);
+    record.commit(checked.flow, Some(checked.time), checked.bare, checked.non_finite);
+    Ok(())
 }
 
-fn check_options(options: &RecorderOptions) -> Result<(), RecordError> {
-    if options.frame_bytes == 0 || options.frame_bytes > MAX_RECORDED_BYTES {
-        return Err(RecordError::Options("`frame_bytes` must be between 1 and 16 MiB"));
-    }
-    if options.buffers == 0 {
-        return Err(RecordError::Options("`buffers` must be at least 1"));
-    }
-    if options.segment_bytes == 0 || options.unsynced_bytes == 0 {
-        return Err(RecordError::Options("`segment_bytes` and `unsynced_bytes` must be at least 1"));
-    }
-    if matches!(options.sync, SyncPolicy::Interval(interval) if interval < Duration::from_millis(1)) {
-        return Err(RecordError::Options("a sync interval must be at least 1 ms: use `EveryRecord` for less"));
-    }
-    if options.sync == SyncPolicy::EveryRecord && options.on_full != OnFull::Block {
-        return Err(RecordError::Options(
-            "`EveryRecord` waits for the disk, so that nothing can be dropped: use `Block`",
-        ));
-    }
-    Ok(())
+/// Whether the policy itself sees to it that each record becomes durable in a while.
+fn syncs_by_itself(sync: SyncPolicy) -> bool {
+    // An interval that no clock can hold means never.
+    matches!(sync, SyncPolicy::Interval(interval) if Instant::now().checked_add(interval).is_some())
 }

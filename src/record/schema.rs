@@ -8,6 +8,9 @@ use super::data_type::DataType;
 use super::error::SchemaError;
 use crate::format::{BitFieldElement, ChannelConfig, EnumType, FlowConfig, IngestionConfig, Run};
 
+/// Most bytes of a schema's flows and run, encoded: HEADER and SEAL hold them in one frame.
+const MAX_SCHEMA_BYTES: usize = 16 << 20;
+
 /// A channel: one of a flow's values.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Channel(ChannelConfig);
@@ -51,6 +54,23 @@ impl FlowSchema {
     /// A flow without channels yet.
     pub fn new(name: impl Into<String>) -> Self {
         Self(FlowConfig { name: name.into(), channels: Vec::new() })
+    }
+
+    /// From Sift's own `FlowConfig` (`sift.ingestion_configs.v2`), encoded.
+    ///
+    /// # Errors
+    /// [`SchemaError::Request`] if it can't be read; otherwise as [`Recorder::add_flow`](super::Recorder::add_flow) has it for
+    /// what Sift would refuse.
+    pub fn from_request(flow_config: &[u8]) -> Result<Self, SchemaError> {
+        let flow = FlowConfig::decode(flow_config).map_err(|error| SchemaError::Request(error.to_string()))?;
+        check_flow(&flow)?;
+        check_details(&flow)?;
+        Ok(Self(flow))
+    }
+
+    /// The flow's name.
+    pub fn name(&self) -> &str {
+        &self.0.name
     }
 
     /// Adds a channel. Records give their values in the order in which channels were added.
@@ -164,7 +184,7 @@ impl Schema {
         }
     }
 
-    /// Whether Sift would take it.
+    /// Whether Sift would take it, and HEADER can hold it.
     pub(super) fn check(&self) -> Result<(), SchemaError> {
         let empty = |what: &str| Err(SchemaError::Empty { what: what.to_owned() });
         if self.config.asset_name.is_empty() {
@@ -196,8 +216,17 @@ impl Schema {
                 return Err(SchemaError::RepeatedFlow { flow: flow.name.clone() });
             }
         }
-        Ok(())
+        let (config, run) = match &self.given {
+            Some((config, run)) => (config.len(), run.as_ref().map_or(0, Vec::len)),
+            None => (self.config.encoded_len(), self.run.as_ref().map_or(0, Message::encoded_len)),
+        };
+        check_schema_bytes(config + run)
     }
+}
+
+/// Whether HEADER, and SEAL, which repeats it, will surely fit into a frame.
+pub(super) fn check_schema_bytes(bytes: usize) -> Result<(), SchemaError> {
+    if bytes > MAX_SCHEMA_BYTES { Err(SchemaError::TooLarge { bytes, most: MAX_SCHEMA_BYTES }) } else { Ok(()) }
 }
 
 /// Whether Sift would take the flow.

@@ -1,16 +1,20 @@
 //! What recording threads and the writer thread share: the frame being filled, and what waits to be written.
 
+mod waiting;
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use self::waiting::Wakers;
 use super::error::RecordError;
-use super::flow::FlowTable;
+use super::flow_table::FlowTable;
 use super::frame_builder::{FilledFrame, FrameBuilder, buffer_bytes};
+use super::lost;
 use super::options::{OnFull, RecorderOptions};
 use crate::format::{AddedFlows, Dropped, Mark};
-use crate::segment::SegmentError;
+use crate::segment::{PendingFrame, SegmentError};
 
 /// One piece of work for the writer.
 #[derive(Debug)]
@@ -23,6 +27,20 @@ pub(super) enum Work {
     Rotate,
 }
 
+/// Work in order, each piece with its ticket.
+pub(super) type WorkQueue = VecDeque<(Ticket, Work)>;
+
+/// What a call does when there is no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// What [`OnFull`] says.
+    AsOnFull,
+    /// The same, but never waits.
+    NoWaiting,
+    /// Leaves everything as it is, whatever [`OnFull`] says.
+    None,
+}
+
 /// Numbers pieces of work, so that somebody can wait for one to be durable. Several may share a number.
 pub(super) type Ticket = u64;
 
@@ -31,8 +49,10 @@ pub(super) struct State {
     pub(super) flows: FlowTable,
     pub(super) frame: FrameBuilder,
     pub(super) next_seq: u64,
-    work: VecDeque<(Ticket, Work)>,
+    work: WorkQueue,
     frames_waiting: usize,
+    /// Records in those frames.
+    records_waiting: u64,
     /// The ticket of whatever is handed over next.
     next_ticket: Ticket,
     /// Somebody waits until this ticket is durable.
@@ -49,6 +69,12 @@ pub(super) struct State {
     /// The writer has ended: nothing more becomes durable.
     ended: bool,
     pub(super) failure: Option<Arc<SegmentError>>,
+    /// What was accepted and will never be durable, in order.
+    lost: Vec<PendingFrame>,
+    /// Tasks that wait for room.
+    room_wakers: Wakers,
+    /// Tasks that wait for something to be durable.
+    durable_wakers: Wakers,
     /// The writer sleeps with nothing to do, and without a deadline.
     writer_idle: bool,
 }
@@ -56,11 +82,11 @@ pub(super) struct State {
 /// What the writer finds to do.
 pub(super) enum Task {
     /// Write these, and sync if somebody waits for it.
-    Write(VecDeque<(Ticket, Work)>, bool),
+    Write(WorkQueue, bool),
     /// Nothing came until the deadline.
     Timeout,
     /// Write these, then seal and end.
-    Finish(VecDeque<(Ticket, Work)>),
+    Finish(WorkQueue),
 }
 
 #[derive(Debug)]
@@ -75,6 +101,8 @@ pub(super) struct Queue {
     durable_seq: AtomicU64,
     frame_bytes: usize,
     max_waiting: usize,
+    /// Records that may wait for the writer.
+    max_records: u64,
     /// Buffers kept to be used again: as many as ever are in use at a time, so that steady recording allocates none.
     max_spare: usize,
     on_full: OnFull,
@@ -88,7 +116,7 @@ const MAX_OTHER_WORK: usize = 256;
 const REASON: &str = "the disk was slower than what was recorded";
 
 impl Queue {
-    pub(super) fn new(flows: FlowTable, options: &RecorderOptions, flush_interval: Duration) -> Self {
+    pub(super) fn new(flows: FlowTable, options: &RecorderOptions) -> Self {
         let RecorderOptions { frame_bytes, buffers: max_waiting, unsynced_bytes, on_full, .. } = *options;
         let mut frame = FrameBuilder::new(frame_bytes);
         frame.set_flow_count(flows.len());
@@ -98,6 +126,7 @@ impl Queue {
             next_seq: 0,
             work: VecDeque::new(),
             frames_waiting: 0,
+            records_waiting: 0,
             next_ticket: 1,
             wanted: 0,
             durable_tickets: 1,
@@ -108,6 +137,9 @@ impl Queue {
             finishing: false,
             ended: false,
             failure: None,
+            lost: Vec::new(),
+            room_wakers: Wakers::default(),
+            durable_wakers: Wakers::default(),
             writer_idle: false,
         };
         Self {
@@ -118,9 +150,10 @@ impl Queue {
             durable_seq: AtomicU64::new(0),
             frame_bytes,
             max_waiting,
+            max_records: options.waiting_records,
             max_spare: max_waiting.saturating_mul(2).saturating_add(unsynced_bytes / buffer_bytes(frame_bytes)),
             on_full,
-            flush_interval,
+            flush_interval: options.flush_after(),
         }
     }
 
@@ -135,33 +168,51 @@ impl Queue {
 
     /// Whether recording is possible at all.
     pub(super) fn check(&self, state: &State) -> Result<(), RecordError> {
-        if let Some(source) = &state.failure {
-            return Err(RecordError::Failed { source: source.clone(), not_durable_from: self.durable_seq() });
+        match self.failed(state) {
+            Some(failed) => Err(failed),
+            None if state.finishing => Err(RecordError::Finished),
+            None => Ok(()),
         }
-        if state.finishing { Err(RecordError::Finished) } else { Ok(()) }
+    }
+
+    fn failed(&self, state: &State) -> Option<RecordError> {
+        let source = state.failure.clone()?;
+        Some(RecordError::Failed { source, not_durable_from: self.durable_seq() })
+    }
+
+    /// Whether one more record may go into the frame, once the frame so far is handed over if that helps.
+    fn make_room(&self, state: &mut State) -> bool {
+        if !self.is_full(state) {
+            return true;
+        }
+        if state.frames_waiting < self.max_waiting && !state.frame.is_empty() {
+            self.hand_over_frame(state);
+        }
+        !self.is_full(state)
+    }
+
+    #[inline]
+    fn is_full(&self, state: &State) -> bool {
+        state.frame.len() >= self.frame_bytes || state.waiting() >= self.max_records
     }
 
     /// The state with room for a record in its frame; `None` if the record is to be dropped.
-    pub(super) fn admit(&self, wait: bool) -> Result<Option<MutexGuard<'_, State>>, RecordError> {
+    pub(super) fn admit(&self, patience: Patience) -> Result<Option<MutexGuard<'_, State>>, RecordError> {
         let mut state = self.lock();
         loop {
             self.check(&state)?;
-            if state.frame.len() < self.frame_bytes {
+            if self.make_room(&mut state) {
                 return Ok(Some(state));
             }
-            if state.frames_waiting < self.max_waiting {
-                self.hand_over_frame(&mut state);
-                return Ok(Some(state));
-            }
-            match self.on_full {
-                _ if !wait => return Err(RecordError::Full),
-                OnFull::Block => state = self.space.wait(state).unwrap_or_else(PoisonError::into_inner),
-                OnFull::DropNewest => {
+            match (self.on_full, patience) {
+                (_, Patience::None) | (OnFull::Block, Patience::NoWaiting) => return Err(RecordError::Full),
+                (OnFull::Block, _) => state = self.space.wait(state).unwrap_or_else(PoisonError::into_inner),
+                (OnFull::DropNewest, _) => {
                     state.dropped += 1;
                     state.pending_drops += 1;
                     return Ok(None);
                 }
-                OnFull::DropOldest => drop_oldest(&mut state),
+                (OnFull::DropOldest, _) => drop_oldest(&mut state),
             }
         }
     }
@@ -172,7 +223,7 @@ impl Queue {
         let seq = state.next_seq;
         state.next_seq += 1;
         let ticket = state.next_ticket;
-        if state.frame.len() >= self.frame_bytes && state.frames_waiting < self.max_waiting {
+        if self.is_full(state) && state.frames_waiting < self.max_waiting {
             self.hand_over_frame(state);
         } else if state.frame.count() == 1 && state.writer_idle {
             // The writer must learn that there is a deadline now.
@@ -186,6 +237,7 @@ impl Queue {
         let filled = state.frame.take(buffer, self.frame_bytes);
         state.non_finite += filled.non_finite;
         state.frames_waiting += 1;
+        state.records_waiting += u64::from(filled.count);
         self.push(state, Work::Frame(filled));
         self.push_drops(state);
     }
@@ -236,19 +288,30 @@ impl Queue {
     /// Returns when everything up to `ticket` is durable.
     pub(super) fn wait_durable(&self, mut state: MutexGuard<'_, State>, ticket: Ticket) -> Result<(), RecordError> {
         while state.durable_tickets <= ticket {
-            if let Some(source) = &state.failure {
-                return Err(RecordError::Failed { source: source.clone(), not_durable_from: self.durable_seq() });
+            if let Some(failed) = self.failed(&state) {
+                return Err(failed);
             }
             if state.ended {
                 return Err(RecordError::Finished);
             }
-            if state.wanted < ticket {
-                state.wanted = ticket;
-                self.work.notify_one();
-            }
+            self.want(&mut state, ticket);
             state = self.durable.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         Ok(())
+    }
+
+    /// Asks the writer to make everything up to `ticket` durable.
+    fn want(&self, state: &mut State, ticket: Ticket) {
+        if state.wanted < ticket {
+            state.wanted = ticket;
+            self.work.notify_one();
+        }
+    }
+
+    /// What was accepted and will never be durable; from now on it is the caller's.
+    pub(super) fn take_lost(&self) -> Vec<(u64, Vec<u8>)> {
+        let lost = std::mem::take(&mut self.lock().lost);
+        lost::requests(lost)
     }
 
     // What follows is called by the writer alone.
@@ -256,7 +319,7 @@ impl Queue {
     /// Waits for work, until `deadline` if there is one; the frame being filled has a deadline of its own.
     pub(super) fn next_task(&self, deadline: Option<Instant>) -> Task {
         let mut state = self.lock();
-        loop {
+        let task = loop {
             // An interval that no clock can hold means never.
             let frame_due = state.frame.began().and_then(|began| began.checked_add(self.flush_interval));
             let now = Instant::now();
@@ -268,10 +331,10 @@ impl Queue {
             }
             if state.finishing {
                 self.push_drops(&mut state);
-                return Task::Finish(self.take_work(&mut state));
+                break Task::Finish(state.take_work());
             }
             if !state.work.is_empty() || wanted {
-                return Task::Write(self.take_work(&mut state), wanted);
+                break Task::Write(state.take_work(), wanted);
             }
             // A frame that is begun while the writer sleeps wakes it, to learn of the frame's deadline.
             state.writer_idle = state.frame.is_empty();
@@ -281,14 +344,25 @@ impl Queue {
                 Some(until) => self.work.wait_timeout(state, until - now).unwrap_or_else(PoisonError::into_inner).0,
             };
             state.writer_idle = false;
-        }
+        };
+        self.wake_for_room(state);
+        task
     }
 
-    fn take_work(&self, state: &mut State) -> VecDeque<(Ticket, Work)> {
-        state.frames_waiting = 0;
-        let work = std::mem::take(&mut state.work);
+    /// Wakes who waits for room.
+    fn wake_for_room(&self, mut state: MutexGuard<'_, State>) {
+        let wakers = state.room_wakers.take();
+        drop(state);
         self.space.notify_all();
-        work
+        wakers.wake();
+    }
+
+    /// Wakes who waits for something to be durable.
+    fn wake_for_durable(&self, mut state: MutexGuard<'_, State>) {
+        let wakers = state.durable_wakers.take();
+        drop(state);
+        self.durable.notify_all();
+        wakers.wake();
     }
 
     /// Gives buffers back to be filled again.
@@ -308,33 +382,69 @@ impl Queue {
         let mut state = self.lock();
         state.durable_tickets = state.durable_tickets.max(ticket + 1);
         self.durable_seq.fetch_max(seq, Ordering::AcqRel);
-        self.durable.notify_all();
+        self.wake_for_durable(state);
     }
 
-    /// Nothing is recorded any more.
-    pub(super) fn fail(&self, error: Arc<SegmentError>) {
+    /// Nothing is recorded any more. `unsynced` was written and isn't durable, `at_hand` was taken and not yet written.
+    pub(super) fn fail(&self, error: Arc<SegmentError>, unsynced: Vec<PendingFrame>, at_hand: WorkQueue) {
         let mut state = self.lock();
         state.failure = Some(error);
-        // What waits will never be written; its memory isn't needed any longer.
-        state.work.clear();
-        state.buffers.clear();
-        state.frames_waiting = 0;
+        if !state.frame.is_empty() {
+            self.hand_over_frame(&mut state);
+        }
+        let waiting = state.take_work();
+        state.lost = unsynced;
+        state.lost.extend(at_hand.into_iter().chain(waiting).filter_map(|(_, work)| match work {
+            Work::Frame(filled) => Some(lost::uncompressed(filled)),
+            _ => None,
+        }));
+        state.buffers = Vec::new();
         drop(state);
-        self.durable.notify_all();
-        self.space.notify_all();
+        self.wake_all();
     }
 
     /// The writer has ended: whoever still waits, waits in vain.
     pub(super) fn end(&self) {
         self.lock().ended = true;
-        self.durable.notify_all();
-        self.space.notify_all();
+        self.wake_all();
     }
 
-    /// Wakes everybody: the session ends.
-    pub(super) fn notify_all(&self) {
+    fn wake_all(&self) {
+        self.wake_for_durable(self.lock());
+        self.wake_for_room(self.lock());
+    }
+
+    /// The session ends: the writer is to write what remains, and nobody can record any more.
+    pub(super) fn finish(&self) {
+        let mut state = self.lock();
+        state.finishing = true;
         self.work.notify_all();
-        self.space.notify_all();
+        self.wake_for_room(state);
+    }
+}
+
+impl State {
+    /// Records that wait for the writer.
+    #[inline]
+    pub(super) fn waiting(&self) -> u64 {
+        self.records_waiting + u64::from(self.frame.count())
+    }
+
+    fn take_work(&mut self) -> WorkQueue {
+        self.frames_waiting = 0;
+        self.records_waiting = 0;
+        std::mem::take(&mut self.work)
+    }
+}
+
+impl Work {
+    /// The seqs that it accounts for: the first one, and the one behind the last.
+    fn seqs(&self) -> Option<(u64, u64)> {
+        match self {
+            Self::Frame(frame) => Some((frame.first_seq, frame.first_seq + u64::from(frame.count))),
+            Self::Dropped(dropped) => dropped.first_seq.map(|first| (first, first + dropped.records)),
+            Self::Schema(_) | Self::Mark(_) | Self::Rotate => None,
+        }
     }
 }
 
@@ -345,6 +455,7 @@ fn drop_oldest(state: &mut State) {
     let Some((ticket, Work::Frame(frame))) = state.work.remove(at) else { return };
     state.frames_waiting -= 1;
     let records = u64::from(frame.count);
+    state.records_waiting -= records;
     state.dropped += records;
     if state.buffers.is_empty() {
         state.buffers.push(frame.buffer);

@@ -1,7 +1,8 @@
 //! The writer thread: compresses, checksums, writes, syncs and rotates, and starts over on a new segment when the
 //! disk fails.
 
-use std::collections::VecDeque;
+mod unsynced;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,14 +12,15 @@ use std::time::Instant;
 use prost::Message;
 use uuid::Uuid;
 
+use self::unsynced::{Unseen, Unsynced, UnsyncedFrame};
 use super::clock::SessionClock;
 use super::frame_builder::FilledFrame;
 use super::options::{RecorderOptions, SyncPolicy};
-use super::queue::{Queue, Task, Ticket, Work};
+use super::queue::{Queue, Task, Ticket, Work, WorkQueue};
 use super::value::Timestamp;
 use crate::format::{
     Abandoned, AddedFlows, ClockStep, Codec, FORMAT_VERSION, FRAME_HEADER_BYTES, IngestionConfig, Kind, Mark,
-    MarkMessage, PayloadEncoder, SegmentHeader, Tally, TimeRange,
+    MarkMessage, PayloadEncoder, SegmentHeader, TimeRange,
 };
 use crate::segment::{PendingFrame, SegmentError, SegmentWriter};
 
@@ -29,14 +31,6 @@ pub(super) struct Counters {
     pub(super) segments: AtomicU64,
     pub(super) syncs: AtomicU64,
     pub(super) io_errors: AtomicU64,
-}
-
-/// A frame that was written and isn't durable yet: kept, to be written again if the disk fails ([F-34]).
-#[derive(Debug)]
-struct Unsynced {
-    frame: PendingFrame,
-    tallies: Vec<(u32, Tally)>,
-    non_finite: u64,
 }
 
 /// The state of the writer thread.
@@ -61,11 +55,9 @@ pub(super) struct Writer {
     closed_bytes: u64,
     /// The SCHEMA frame that is being written isn't in `config` yet.
     schema_at_hand: bool,
-    unsynced: Vec<Unsynced>,
-    unsynced_bytes: usize,
-    /// Their bytes before compression.
-    unsynced_raw: u64,
-    unsynced_since: Option<Instant>,
+    /// Work that was taken and not yet begun.
+    at_hand: WorkQueue,
+    unsynced: Unsynced,
     last_ticket: Ticket,
     written_seq: u64,
     clock: SessionClock,
@@ -97,10 +89,8 @@ impl Writer {
             compressed: Vec::new(),
             closed_bytes: 0,
             schema_at_hand: false,
-            unsynced: Vec::new(),
-            unsynced_bytes: 0,
-            unsynced_raw: 0,
-            unsynced_since: None,
+            at_hand: WorkQueue::new(),
+            unsynced: Unsynced::default(),
             last_ticket: 0,
             written_seq: 0,
             clock: SessionClock::start(),
@@ -140,27 +130,28 @@ impl Writer {
 
     /// Works until the recorder is finished or the disk has failed twice. Should a bug make it panic, nobody waits for
     /// ever.
-    pub(super) fn run_guarded(self) {
-        let (queue, path) = (self.queue.clone(), self.dir.clone());
-        if catch_unwind(AssertUnwindSafe(|| self.run())).is_err() {
-            queue.fail(Arc::new(SegmentError::Abandoned { path }));
+    pub(super) fn run_guarded(mut self) {
+        let result = catch_unwind(AssertUnwindSafe(|| self.run()));
+        let result = result.unwrap_or_else(|_| Err(SegmentError::Abandoned { path: self.dir.clone() }));
+        if let Err(error) = result {
+            let at_hand = std::mem::take(&mut self.at_hand);
+            self.queue.fail(Arc::new(error), self.unsynced.take_data(), at_hand);
         }
-        queue.end();
+        self.queue.end();
     }
 
-    fn run(mut self) {
+    fn run(&mut self) -> Result<(), SegmentError> {
         loop {
-            let (done, result) = match self.queue.next_task(self.deadline()) {
-                Task::Write(work, wanted) => (false, self.process(work).and_then(|()| self.sync_if(wanted))),
-                Task::Timeout => (false, self.sync_if(false)),
-                Task::Finish(work) => (true, self.process(work).and_then(|()| self.end())),
-            };
-            if let Err(error) = result {
-                self.queue.fail(Arc::new(error));
-                return;
-            }
-            if done {
-                return;
+            match self.queue.next_task(self.deadline()) {
+                Task::Write(work, wanted) => {
+                    self.process(work)?;
+                    self.sync_if(wanted)?;
+                }
+                Task::Timeout => self.sync_if(false)?,
+                Task::Finish(work) => {
+                    self.process(work)?;
+                    return self.end();
+                }
             }
         }
     }
@@ -168,7 +159,7 @@ impl Writer {
     /// When something is due that no new work announces.
     fn deadline(&self) -> Option<Instant> {
         let sync = match self.options.sync {
-            SyncPolicy::Interval(interval) => self.unsynced_since.and_then(|since| since.checked_add(interval)),
+            SyncPolicy::Interval(interval) => self.unsynced.since().and_then(|since| since.checked_add(interval)),
             _ => None,
         };
         let has_records = self.segment.as_ref().is_some_and(|segment| !segment.is_empty());
@@ -176,9 +167,10 @@ impl Writer {
         [sync, age].into_iter().flatten().min()
     }
 
-    fn process(&mut self, work: VecDeque<(Ticket, Work)>) -> Result<(), SegmentError> {
+    fn process(&mut self, work: WorkQueue) -> Result<(), SegmentError> {
+        self.at_hand = work;
         self.watch_clock()?;
-        for (ticket, work) in work {
+        while let Some((ticket, work)) = self.at_hand.pop_front() {
             match work {
                 Work::Frame(filled) => self.write_filled(filled)?,
                 Work::Schema(added) => self.write_schema(&added)?,
@@ -201,26 +193,38 @@ impl Writer {
     }
 
     fn write_filled(&mut self, filled: FilledFrame) -> Result<(), SegmentError> {
-        let FilledFrame { buffer, count, first_seq, times, flags, non_finite, tallies, began } = filled;
-        let raw = buffer.get(FRAME_HEADER_BYTES..).unwrap_or_default();
+        let raw = filled.buffer.get(FRAME_HEADER_BYTES..).unwrap_or_default();
         let raw_len = raw.len() as u32;
-        let codec = self.encoder.compress(raw, &mut self.compressed)?;
+        let codec = match self.encoder.compress(raw, &mut self.compressed) {
+            Ok(codec) => codec,
+            Err(error) => {
+                // It can't be written, but it can be handed back.
+                self.at_hand.push_front((self.last_ticket + 1, Work::Frame(filled)));
+                return Err(error.into());
+            }
+        };
+        let FilledFrame { buffer, count, first_seq, times, flags, non_finite, tallies, began } = filled;
         let stored = if codec == Codec::None { &buffer } else { &self.compressed };
         // It stays in memory until it is synced: no more of it than it needs.
-        let buffer = if codec == Codec::None && stored.len() >= stored.capacity() / 2 {
-            buffer
+        let (buffer, raw) = if codec == Codec::None && stored.len() >= stored.capacity() / 2 {
+            (buffer, None)
         } else {
-            let copy = stored.as_slice().to_vec();
-            self.queue.recycle([buffer]);
-            copy
+            (stored.as_slice().to_vec(), Some(buffer))
+        };
+        let unseen = match (&self.options.tap, raw) {
+            (Some(_), Some(raw)) if codec != Codec::None => Unseen::Apart(raw),
+            (tap, raw) => {
+                self.queue.recycle(raw);
+                if tap.is_some() { Unseen::AsStored } else { Unseen::Nothing }
+            }
         };
         let frame = PendingFrame { kind: Kind::Data, codec, flags, count, first_seq, times, raw_len, buffer };
-        self.write(Unsynced { frame, tallies, non_finite }, began)
+        self.write(UnsyncedFrame { frame, tallies, non_finite, unseen }, began)
     }
 
     fn write_message(&mut self, kind: Kind, times: TimeRange, message: &impl Message) -> Result<(), SegmentError> {
         let frame = PendingFrame::message(kind, self.written_seq, times, message)?;
-        self.write(Unsynced { frame, tallies: Vec::new(), non_finite: 0 }, None)
+        self.write(UnsyncedFrame::message(frame), None)
     }
 
     fn write_schema(&mut self, added: &AddedFlows) -> Result<(), SegmentError> {
@@ -235,7 +239,11 @@ impl Writer {
         if let Some(segment) = &mut self.segment {
             segment.set_ingestion_config(self.config.clone());
         }
-        written
+        written?;
+        if let Some(tap) = &self.options.tap {
+            tap.flows(added);
+        }
+        Ok(())
     }
 
     fn write_mark(&mut self, mark: Mark) -> Result<(), SegmentError> {
@@ -245,24 +253,36 @@ impl Writer {
     }
 
     /// Writes a frame; on an error once more, to a new segment.
-    fn write(&mut self, mut unsynced: Unsynced, began: Option<Instant>) -> Result<(), SegmentError> {
-        let opened = match self.segment {
-            Some(_) => Ok(()),
-            None => self.open_segment(unsynced.frame.first_seq),
-        };
-        let result = opened.and_then(|()| match &mut self.segment {
-            Some(segment) => put(segment, &mut unsynced, &self.flow_names),
-            None => Ok(()),
-        });
-        self.count_bytes();
+    fn write(&mut self, unsynced: UnsyncedFrame, began: Option<Instant>) -> Result<(), SegmentError> {
+        let first_seq = unsynced.frame.first_seq;
         if unsynced.frame.kind == Kind::Data {
             self.written_seq = unsynced.frame.end_seq();
         }
-        self.unsynced_bytes += unsynced.frame.buffer.len();
-        self.unsynced_raw += u64::from(unsynced.frame.raw_len);
-        self.unsynced_since = self.unsynced_since.or(began).or_else(|| Some(Instant::now()));
-        self.unsynced.push(unsynced);
-        result.or_else(|error| self.recover(&error))
+        self.unsynced.push(unsynced, began);
+        let opened = match self.segment {
+            Some(_) => Ok(()),
+            None => self.open_segment(first_seq),
+        };
+        let result = opened.and_then(|()| match (&mut self.segment, self.unsynced.last_mut()) {
+            (Some(segment), Some(unsynced)) => unsynced.put(segment, &self.flow_names),
+            _ => Ok(()),
+        });
+        self.count_bytes();
+        match result {
+            Ok(()) => {
+                self.show();
+                Ok(())
+            }
+            Err(error) => self.recover(&error),
+        }
+    }
+
+    /// Shows the tap the frame that the file system has taken.
+    fn show(&mut self) {
+        if let Some(tap) = &self.options.tap {
+            let spare = self.unsynced.show(&**tap);
+            self.queue.recycle(spare);
+        }
     }
 
     /// The open segment can't be written any more: what isn't durable goes into a new one.
@@ -272,26 +292,22 @@ impl Writer {
         let mark = Mark::Abandoned(Abandoned { segment_index: failed, error: error.to_string() });
         let wall_clock_ns = Timestamp::now().unix_ns();
         let message = MarkMessage { wall_clock_ns, mark: Some(mark) };
-        let first_seq = self.unsynced.first().map_or(self.written_seq, |unsynced| unsynced.frame.first_seq);
+        let first_seq = self.unsynced.first_seq().unwrap_or(self.written_seq);
         let times = TimeRange::at(wall_clock_ns);
         let mut mark = PendingFrame::message(Kind::Mark, first_seq, times, &message)?;
         // The new HEADER has the flows that were added.
-        let at_hand = self.unsynced.len().saturating_sub(usize::from(self.schema_at_hand));
-        let mut at = 0;
-        self.unsynced.retain(|unsynced| {
-            at += 1;
-            unsynced.frame.kind != Kind::Schema || at > at_hand
-        });
+        self.unsynced.forget_schemas(self.schema_at_hand);
         self.open_segment(first_seq)?;
         self.counters.syncs.fetch_add(1, Ordering::Relaxed);
         if let Some(segment) = &mut self.segment {
             segment.write(&mut mark)?;
-            for unsynced in &mut self.unsynced {
-                put(segment, unsynced, &self.flow_names)?;
+            for unsynced in self.unsynced.iter_mut() {
+                unsynced.put(segment, &self.flow_names)?;
             }
             segment.sync()?;
         }
         self.count_bytes();
+        self.show();
         self.confirm();
         Ok(())
     }
@@ -344,10 +360,10 @@ impl Writer {
         let due = match self.options.sync {
             // Whoever waits for a record says so; until then, more may join the same sync.
             SyncPolicy::EveryRecord | SyncPolicy::OnRotation => false,
-            SyncPolicy::Interval(interval) => self.unsynced_since.is_some_and(|since| since.elapsed() >= interval),
-            SyncPolicy::Bytes(bytes) => self.unsynced_raw >= bytes,
+            SyncPolicy::Interval(interval) => self.unsynced.since().is_some_and(|since| since.elapsed() >= interval),
+            SyncPolicy::Bytes(bytes) => self.unsynced.raw_bytes() >= bytes,
         };
-        wanted || due || self.unsynced_bytes >= self.options.unsynced_bytes
+        wanted || due || self.unsynced.bytes() >= self.options.unsynced_bytes
     }
 
     fn sync_if(&mut self, wanted: bool) -> Result<(), SegmentError> {
@@ -377,10 +393,7 @@ impl Writer {
     /// All that was written is durable.
     fn confirm(&mut self) {
         self.queue.set_durable(self.last_ticket, self.written_seq);
-        self.unsynced_bytes = 0;
-        self.unsynced_raw = 0;
-        self.unsynced_since = None;
-        self.queue.recycle(self.unsynced.drain(..).map(|unsynced| unsynced.frame.buffer));
+        self.queue.recycle(self.unsynced.clear());
     }
 
     /// Marks a jump of the wall clock.
@@ -390,16 +403,4 @@ impl Writer {
             None => Ok(()),
         }
     }
-}
-
-/// Writes a frame and what SEAL must know of it.
-fn put(segment: &mut SegmentWriter, unsynced: &mut Unsynced, flow_names: &[String]) -> Result<(), SegmentError> {
-    segment.write(&mut unsynced.frame)?;
-    for (flow, tally) in &unsynced.tallies {
-        if let Some(name) = flow_names.get(*flow as usize) {
-            segment.add_flow(name, tally);
-        }
-    }
-    segment.add_non_finite(unsynced.non_finite);
-    Ok(())
 }

@@ -1,0 +1,83 @@
+//! Waiting for room and for durability as tasks do: by leaving a waker behind instead of a thread.
+
+use std::task::{Context, Poll, Waker};
+
+use super::{Queue, State, Ticket, Work};
+use crate::record::error::RecordError;
+use crate::record::options::OnFull;
+
+/// Who is to be woken; a task that asks again is in it once.
+#[derive(Debug, Default)]
+pub(super) struct Wakers(Vec<Waker>);
+
+impl Wakers {
+    fn add(&mut self, waker: &Waker) {
+        if !self.0.iter().any(|known| known.will_wake(waker)) {
+            self.0.push(waker.clone());
+        }
+    }
+
+    /// All of them, to be woken once the state is unlocked: a waker may run what it wakes at once.
+    pub(super) fn take(&mut self) -> Self {
+        std::mem::take(self)
+    }
+
+    pub(super) fn wake(self) {
+        self.0.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Queue {
+    /// Ready when a record that may not wait would find room, or fail for another reason.
+    pub(in crate::record) fn poll_room(&self, context: &Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        if self.on_full != OnFull::Block || self.check(&state).is_err() || self.make_room(&mut state) {
+            return Poll::Ready(());
+        }
+        state.room_wakers.add(context.waker());
+        Poll::Pending
+    }
+
+    /// Ready when this record is durable, or never will be. If `ask`, the writer is asked to see to it.
+    pub(in crate::record) fn poll_durable(
+        &self,
+        seq: u64,
+        ask: bool,
+        context: &Context<'_>,
+    ) -> Poll<Result<(), RecordError>> {
+        if self.durable_seq() > seq {
+            return Poll::Ready(Ok(()));
+        }
+        let mut state = self.lock();
+        if self.durable_seq() > seq {
+            return Poll::Ready(Ok(()));
+        }
+        if let Some(failed) = self.failed(&state) {
+            return Poll::Ready(Err(failed));
+        }
+        if state.ended {
+            return Poll::Ready(Err(RecordError::Finished));
+        }
+        if ask && seq < state.next_seq {
+            let ticket = state.ticket_of(seq);
+            self.want(&mut state, ticket);
+        }
+        state.durable_wakers.add(context.waker());
+        Poll::Pending
+    }
+}
+
+impl State {
+    /// The ticket that stands for this record's durability.
+    fn ticket_of(&self, seq: u64) -> Ticket {
+        if seq >= self.frame.first_seq() {
+            return self.next_ticket;
+        }
+        let holds = |work: &Work| work.seqs().is_some_and(|(first, end)| (first..end).contains(&seq));
+        if let Some((ticket, _)) = self.work.iter().find(|(_, work)| holds(work)) {
+            return *ticket;
+        }
+        // The writer has it already, with all that came before what waits.
+        self.work.front().map_or(self.next_ticket, |(ticket, _)| *ticket) - 1
+    }
+}
