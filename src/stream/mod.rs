@@ -13,9 +13,14 @@ mod telemetry;
 mod time;
 mod value;
 
+pub use descriptor::{ChannelIndex, FlowBuilder, FlowBuilderError, FlowDescriptor, FlowDescriptorBuilder};
+pub use flow::Flow;
 pub use forms::{IngestionConfigForm, RunForm, RunSelector};
 pub use policy::{DiskBackupPolicy, RetryPolicy, RollingFilePolicy};
+pub use send_error::{SendError, SiftStreamSendError, SiftStreamTrySendError, TrySendError};
 pub use sift_rs::common::r#type::v1::ChannelDataType;
 pub use sift_rs::ingestion_configs::v2::{ChannelConfig, FlowConfig};
 pub use sift_rs::metadata::v1::MetadataValue;
 pub use sift_rs::{Credentials, SiftChannel};
+pub use time::{TimeError, TimeValue};
+pub use value::{ChannelBytes, ChannelEnum, ChannelValue, Value};
