@@ -18,6 +18,7 @@ pub struct Lanes {
     next: AtomicUsize,
     /// For a lane that is to be connected anew.
     destination: Option<Destination>,
+    gzip: bool,
 }
 
 #[derive(Debug)]
@@ -29,10 +30,10 @@ struct Lane {
 
 /// A lane, for one stream.
 #[derive(Debug)]
-pub(super) struct OnLane<'a> {
+pub(crate) struct OnLane<'a> {
     lanes: &'a Lanes,
     number: usize,
-    pub(super) connection: Connection,
+    pub(crate) connection: Connection,
 }
 
 impl Drop for OnLane<'_> {
@@ -47,10 +48,10 @@ impl OnLane<'_> {
     }
 
     /// The connection seems wedged: streams to come get a new one.
-    pub(super) fn renew(&self) {
+    pub(crate) fn renew(&self) {
         let Some(destination) = &self.lanes.destination else { return };
         match Connection::lazy(destination) {
-            Ok(connection) => *self.lanes.lane(self.number).connection() = connection,
+            Ok(connection) => *self.lanes.lane(self.number).connection() = connection.with_gzip(self.lanes.gzip),
             Err(error) => tracing::warn!(%error, "a lane keeps its old connection"),
         }
     }
@@ -107,9 +108,19 @@ impl Lanes {
         }
     }
 
+    /// One lane that connects when it is needed; `gzip`: its streams are compressed. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// As [`Connection::lazy`] has it.
+    #[cfg(feature = "stream")]
+    pub(crate) fn lazy(destination: &Destination, gzip: bool) -> Result<Self, ConnectError> {
+        let lanes = Self::single(Connection::lazy(destination)?.with_gzip(gzip));
+        Ok(Self { destination: Some(destination.clone()), gzip, ..lanes })
+    }
+
     /// One lane over an open connection.
     pub fn single(connection: Connection) -> Self {
-        Self { first: Lane::new(connection), others: Vec::new(), next: AtomicUsize::new(0), destination: None }
+        Self { first: Lane::new(connection), others: Vec::new(), next: AtomicUsize::new(0), destination: None, gzip: false }
     }
 
     /// How many there are.
@@ -123,7 +134,7 @@ impl Lanes {
     }
 
     /// The lane with the fewest streams; of several, each in turn. If there is a choice, not `but`, which has just failed.
-    pub(super) fn pick(&self, but: Option<usize>) -> OnLane<'_> {
+    pub(crate) fn pick(&self, but: Option<usize>) -> OnLane<'_> {
         let count = self.count();
         let from = self.next.fetch_add(1, Ordering::Relaxed);
         let order = (0..count).map(|i| from.wrapping_add(i) % count);

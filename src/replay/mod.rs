@@ -57,6 +57,8 @@ pub use options::{After, OnReject, Rate, ReplayOptions, Rewrite, Selection};
 pub use report::{Line, Report, Totals};
 pub use retire::{ArchiveError, check_archive};
 #[cfg(feature = "stream")]
+pub(crate) use outgoing::{Ids, Outgoing};
+#[cfg(feature = "stream")]
 pub(crate) use retry::{Attempts, Faulty, Patience, Stop};
 pub use target::{PbfsId, Subject, Target};
 pub use watch::Watch;

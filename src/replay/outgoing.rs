@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 
+use crate::sift::message_prefix;
 use crate::format::{Fields, RecordInfo, Suffix, field, put_timestamp};
 
 /// Which ids a record has of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ids {
+pub(crate) enum Ids {
     /// None ([F-21], BARE).
     None,
     /// It has them.
@@ -17,20 +18,30 @@ pub(super) enum Ids {
 
 /// What is appended to each record.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Outgoing {
+pub(crate) struct Outgoing {
     suffix: Suffix,
     /// Times are moved by so many ns.
     shift_ns: i64,
 }
 
 impl Outgoing {
-    pub(super) fn new(suffix: Suffix, shift_ns: i64) -> Self {
+    pub(crate) fn new(suffix: Suffix, shift_ns: i64) -> Self {
         Self { suffix, shift_ns }
+    }
+
+    /// Appends the record as a gRPC message, with what goes behind it.
+    #[inline]
+    pub(crate) fn put(&self, record: &[u8], ids: Ids, out: &mut Vec<u8>) {
+        let tail = self.tail(record, ids);
+        // A record is bounded by a frame, which is far below 4 GiB.
+        out.extend_from_slice(&message_prefix((record.len() + tail.len()) as u32));
+        out.extend_from_slice(record);
+        out.extend_from_slice(&tail);
     }
 
     /// What goes behind this record.
     #[inline]
-    pub(super) fn tail(&self, record: &[u8], ids: Ids) -> Cow<'_, [u8]> {
+    fn tail(&self, record: &[u8], ids: Ids) -> Cow<'_, [u8]> {
         let suffix = match ids {
             Ids::None => self.suffix.for_bare(),
             Ids::Own => self.suffix.for_own_ids(),

@@ -9,7 +9,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::options::WindowSize;
 use super::outgoing::{Ids, Outgoing};
 use super::slots::Slots;
-use crate::sift::{MESSAGE_PREFIX_BYTES, message_prefix};
+use crate::sift::MESSAGE_PREFIX_BYTES;
 
 /// A contiguous run of records that is sent on one gRPC client-stream and acknowledged as one.
 #[derive(Debug, Default)]
@@ -146,17 +146,13 @@ impl WindowBuilder {
     ) -> Result<(), E> {
         let (mut from, mut seq) = (first_seq, first_seq);
         for record in records {
-            let tail = self.outgoing.tail(record, ids);
             if self.buffer.capacity() == 0 {
                 if self.window.slot.is_none() {
                     self.window.slot = self.slots.take()?;
                 }
                 self.buffer.reserve(self.buffer_bytes + SLACK_BYTES);
             }
-            // A record is bounded by a frame, which is far below 4 GiB.
-            self.buffer.extend_from_slice(&message_prefix((record.len() + tail.len()) as u32));
-            self.buffer.extend_from_slice(record);
-            self.buffer.extend_from_slice(&tail);
+            self.outgoing.put(record, ids, &mut self.buffer);
             self.buffered += 1;
             seq += 1;
             let window_bytes = self.window.bytes.saturating_add(self.buffer.len() as u64);

@@ -61,7 +61,7 @@ pub fn session_dir(root: &Path, asset: &str, run: Option<&str>) -> PathBuf {
 
 /// A directory's name made of any text: letters, digits, `_`, `-` and inner dots stand for themselves, other bytes
 /// as `%XX`. Long ones are cut and told apart by a checksum.
-fn component(text: &str) -> String {
+pub fn component(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for (i, byte) in text.bytes().enumerate() {
         let inner_dot = byte == b'.' && i > 0 && i + 1 < text.len();

@@ -1,0 +1,375 @@
+//! The live lane: sends what is recorded as it comes, on a connection of its own. It keeps nothing: what isn't confirmed
+//! is on disk, and goes by replay.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::ledger::Ledger;
+use super::leg::{Leg, Registered};
+use super::pieces::{Piece, Pieces};
+use super::setup::Setup;
+use crate::catalog::SeqSet;
+use crate::replay::{Attempts, Faulty, Ids, Lanes, Patience, ReplayOptions};
+use crate::sift::{Fault, IngestStream, RegisterError, SendError};
+
+/// Streams whose acknowledgements are waited for, at most: with more, checkpoints wait.
+const MAX_CLOSING: usize = 4;
+
+/// How long a call that is under way has when the stream ends.
+const LAST_CALL: Duration = Duration::from_secs(2);
+
+/// How a live lane behaves.
+#[derive(Debug, Clone)]
+pub(super) struct LiveOptions {
+    pub(super) checkpoint_interval: Duration,
+    pub(super) acknowledgement_timeout: Duration,
+    /// Segments begun since the last checkpoint at which one is forced.
+    pub(super) max_files: Option<u64>,
+    /// For its pauses.
+    pub(super) retry: ReplayOptions,
+}
+
+/// Sends what waits in a queue.
+pub(super) struct LiveLane {
+    pub(super) setup: Arc<Setup>,
+    pub(super) lanes: Lanes,
+    pub(super) pieces: Arc<Pieces>,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) options: LiveOptions,
+    /// Somebody wants a checkpoint now.
+    pub(super) forced: Arc<Notify>,
+    /// Whether the stream ends: then only what is on its way is waited for.
+    pub(super) finishing: watch::Receiver<bool>,
+}
+
+/// What a gRPC stream has carried.
+struct Carried {
+    leg: Arc<Leg>,
+    registered: Arc<Registered>,
+    seqs: SeqSet,
+}
+
+struct Open {
+    ingest: IngestStream,
+    carried: Carried,
+    began: Instant,
+}
+
+/// A piece made ready.
+struct Outbox {
+    leg: Arc<Leg>,
+    first_seq: u64,
+    count: u64,
+    buffer: Bytes,
+}
+
+/// Why a stream that was closed isn't confirmed.
+type Failure = Option<SendError>;
+type Closing = FuturesUnordered<Pin<Box<dyn Future<Output = Failure> + Send>>>;
+
+/// Why sending stopped.
+enum End {
+    /// Everything was sent.
+    Over,
+    Failed(SendError),
+    /// Sift must be told something first.
+    Untold,
+}
+
+/// The state of a live lane at work.
+struct Sending {
+    lane: LiveLane,
+    closing: Closing,
+    open: Option<Open>,
+    outbox: Option<Outbox>,
+    /// Taken from the queue, and not made ready yet.
+    next: Option<Piece>,
+    checkpoint_at: Instant,
+    /// Segments that the recorder had begun at the last checkpoint.
+    segments: u64,
+}
+
+/// An error after which is tried again, whatever it is: nothing is lost by that.
+struct Later<'a>(&'a dyn Faulty);
+
+impl std::fmt::Display for Later<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Faulty for Later<'_> {
+    fn fault(&self) -> Fault {
+        match self.0.fault() {
+            Fault::Transient { retry_after } => Fault::Transient { retry_after },
+            Fault::Data | Fault::Destination => Fault::Transient { retry_after: None },
+        }
+    }
+}
+
+impl LiveLane {
+    /// Works until the queue is closed and empty, or the stream ends without a link. `leg` is registered at once.
+    pub(super) async fn run(self, leg: Arc<Leg>) {
+        let interval = self.options.checkpoint_interval;
+        let mut sending = Sending {
+            lane: self,
+            closing: Closing::new(),
+            open: None,
+            outbox: None,
+            next: None,
+            checkpoint_at: Instant::now() + interval,
+            segments: 0,
+        };
+        sending.run(leg).await;
+        sending.end().await;
+    }
+}
+
+impl Sending {
+    async fn run(&mut self, mut leg: Arc<Leg>) {
+        let patience = Patience::new(&self.lane.options.retry);
+        let mut attempts = patience.attempts();
+        loop {
+            if let Err(error) = self.register(&leg).await {
+                if !self.pause(&patience, &mut attempts, &error).await {
+                    return;
+                }
+                continue;
+            }
+            let began = Instant::now();
+            match self.send(&leg).await {
+                End::Over => return,
+                End::Untold => {}
+                End::Failed(error) => {
+                    if began.elapsed() > self.lane.options.retry.longest_pause {
+                        attempts = patience.attempts();
+                    }
+                    self.failed(&error);
+                    if !self.pause(&patience, &mut attempts, &error).await {
+                        return;
+                    }
+                }
+            }
+            let waiting = self.outbox.as_ref().map(|outbox| &outbox.leg).or(self.next.as_ref().map(|piece| &piece.leg));
+            leg = waiting.cloned().unwrap_or(leg);
+        }
+    }
+
+    /// Tells Sift what must precede the leg's records, unless it knows.
+    async fn register(&mut self, leg: &Arc<Leg>) -> Result<(), RegisterError> {
+        let (setup, connection) = (self.lane.setup.clone(), self.lane.lanes.pick(None).connection.clone());
+        let mut finishing = self.lane.finishing.clone();
+        let call = async {
+            match leg.registered() {
+                Some(registered) => setup.tell_flows(&connection, leg, registered).await,
+                None => setup.register(&connection, leg).await.map(|registered| {
+                    leg.set_registered(Arc::new(registered));
+                }),
+            }
+        };
+        let mut call = std::pin::pin!(call);
+        let mut too_late = std::pin::pin!(async {
+            // The sender outlives this; were it gone, the stream would be, too.
+            let _ = finishing.wait_for(|finishing| *finishing).await;
+            sleep(LAST_CALL).await;
+        });
+        loop {
+            tokio::select! {
+                biased;
+                called = &mut call => {
+                    if called.is_ok() {
+                        self.lane.ledger.set_trouble(None);
+                        self.lane.ledger.metrics.connected();
+                    }
+                    return called;
+                }
+                Some(_) = self.closing.next() => {}
+                () = &mut too_late => {
+                    return Err(RegisterError::Timeout { call: "registering at the end of the stream", waited: LAST_CALL });
+                }
+            }
+        }
+    }
+
+    /// Waits before trying again; false if the stream ends meanwhile.
+    async fn pause(&mut self, patience: &Patience, attempts: &mut Attempts, error: &dyn Faulty) -> bool {
+        self.lane.ledger.set_trouble(Some(error.to_string()));
+        self.lane.ledger.metrics.retried();
+        let mut finishing = self.lane.finishing.clone();
+        let tell = |attempt, pause| match attempt {
+            1 => tracing::warn!(%error, ?pause, "the live stream is down; what is recorded goes to disk"),
+            _ => tracing::info!(%error, attempt, ?pause, "the live stream is still down"),
+        };
+        let later = Later(error);
+        let mut pause = std::pin::pin!(patience.pause(attempts, &later, tell));
+        loop {
+            tokio::select! {
+                biased;
+                _ = finishing.wait_for(|finishing| *finishing) => return false,
+                Some(_) = self.closing.next() => {}
+                _ = &mut pause => return true,
+            }
+        }
+    }
+
+    /// Sends until something fails or there is nothing more.
+    async fn send(&mut self, leg: &Arc<Leg>) -> End {
+        let Some(registered) = leg.registered().cloned() else { return End::Untold };
+        loop {
+            if let Some(piece) = self.next.take() {
+                if !Arc::ptr_eq(&piece.leg, leg) || !leg.untold().0.is_empty() {
+                    // The stream goes on if only flows were added.
+                    if !Arc::ptr_eq(&piece.leg, leg) {
+                        self.close(false);
+                    }
+                    self.next = Some(piece);
+                    return End::Untold;
+                }
+                self.outbox = Some(Outbox::new(piece, &registered));
+            }
+            if self.outbox.is_some() && self.open.is_none() {
+                self.open = Some(self.begin(leg, &registered));
+            }
+            let (pieces, forced) = (self.lane.pieces.clone(), self.lane.forced.clone());
+            let may_close = self.open.is_some() && self.closing.len() < MAX_CLOSING;
+            tokio::select! {
+                biased;
+                Some(failure) = self.closing.next() => {
+                    if let Some(SendError::Refused(_)) = &failure {
+                        // Its data, not the link.
+                    } else if failure.is_some() {
+                        self.lane.lanes.pick(None).renew();
+                    }
+                }
+                () = forced.notified(), if may_close => self.close(true),
+                () = sleep_until(self.checkpoint_at), if may_close => self.close(false),
+                pushed = push(&mut self.open, &self.outbox) => match pushed {
+                    Ok(()) => self.pushed(),
+                    Err(error) => return End::Failed(error),
+                },
+                piece = pieces.next(), if self.outbox.is_none() => match piece {
+                    Some(piece) => self.next = Some(piece),
+                    None => {
+                        self.close(false);
+                        return End::Over;
+                    }
+                },
+            }
+        }
+    }
+
+    fn begin(&mut self, leg: &Arc<Leg>, registered: &Arc<Registered>) -> Open {
+        if self.checkpoint_at <= Instant::now() {
+            self.checkpoint_at = Instant::now() + self.lane.options.checkpoint_interval;
+        }
+        let ingest = IngestStream::open(&self.lane.lanes.pick(None).connection);
+        let carried = Carried { leg: leg.clone(), registered: registered.clone(), seqs: SeqSet::new() };
+        Open { ingest, carried, began: Instant::now() }
+    }
+
+    fn pushed(&mut self) {
+        let (Some(outbox), Some(open)) = (self.outbox.take(), &mut self.open) else { return };
+        open.carried.seqs.insert(outbox.first_seq..outbox.first_seq + outbox.count);
+        self.lane.ledger.metrics.sent(outbox.count, outbox.buffer.len() as u64);
+        let Some(most) = self.lane.options.max_files else { return };
+        let segments = outbox.leg.recorder.upgrade().map_or(0, |recorder| recorder.stats().segments);
+        // Another leg's recorder begins anew.
+        self.segments = self.segments.min(segments);
+        if segments - self.segments >= most {
+            self.segments = segments;
+            self.lane.forced.notify_one();
+        }
+    }
+
+    /// Ends the gRPC stream; the next one begins with the next records.
+    fn close(&mut self, forced: bool) {
+        self.checkpoint_at = Instant::now() + self.lane.options.checkpoint_interval;
+        let Some(Open { ingest, carried, .. }) = self.open.take() else { return };
+        if let Some(recorder) = carried.leg.recorder.upgrade() {
+            self.segments = recorder.stats().segments;
+        }
+        let (ledger, timeout) = (self.lane.ledger.clone(), self.lane.options.acknowledgement_timeout);
+        ledger.metrics.checkpoint_began();
+        self.closing.push(Box::pin(async move {
+            let (finished, requests) = (ingest.finish(timeout).await, carried.seqs.len());
+            ledger.metrics.status(finished.as_ref().err().map_or(0, SendError::code_number));
+            match finished {
+                Ok(()) => match ledger.confirm(&carried.leg, &carried.registered.target, &carried.seqs).await {
+                    Ok(()) => {
+                        tracing::info!(requests, forced, "checkpoint");
+                        ledger.metrics.checkpoint(Ok::<_, ()>(requests), forced);
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, requests, "acknowledged, and it can't be noted: it will be sent again");
+                        ledger.metrics.checkpoint(Err(()), forced);
+                        ledger.release(carried.leg.id, carried.seqs.ranges());
+                    }
+                },
+                Err(error) => {
+                    tracing::warn!(%error, requests, "a checkpoint failed; its records are replayed from disk");
+                    ledger.metrics.checkpoint(Err(()), forced);
+                    ledger.release(carried.leg.id, carried.seqs.ranges());
+                    return Some(error);
+                }
+            }
+            None
+        }));
+    }
+
+    /// The open stream has failed.
+    fn failed(&mut self, error: &SendError) {
+        let ledger = &self.lane.ledger;
+        ledger.metrics.status(error.code_number());
+        if let Some(Open { carried, began, .. }) = self.open.take() {
+            let (requests, after) = (carried.seqs.len(), began.elapsed());
+            tracing::warn!(%error, requests, ?after, "the live stream has failed; its records are replayed from disk");
+            ledger.metrics.checkpoint(Err(()), false);
+            ledger.release(carried.leg.id, carried.seqs.ranges());
+        }
+        if !matches!(error, SendError::Refused(_)) {
+            self.lane.lanes.pick(None).renew();
+        }
+    }
+
+    /// What is on its way may be acknowledged; all else is on disk, for the replay.
+    async fn end(mut self) {
+        self.close(false);
+        while self.closing.next().await.is_some() {}
+        let ledger = &self.lane.ledger;
+        if let Some(outbox) = self.outbox.take() {
+            ledger.release(outbox.leg.id, [outbox.first_seq..outbox.first_seq + outbox.count]);
+        }
+        for piece in self.next.take().into_iter().chain(self.lane.pieces.drain()) {
+            ledger.release(piece.leg.id, [piece.seqs()]);
+        }
+    }
+}
+
+impl Outbox {
+    fn new(piece: Piece, registered: &Registered) -> Self {
+        Self { first_seq: piece.first_seq, count: piece.count, buffer: messages(&piece, registered), leg: piece.leg }
+    }
+}
+
+/// A piece as gRPC messages, with the ids behind each.
+pub(super) fn messages(piece: &Piece, registered: &Registered) -> Bytes {
+    let ids = if piece.bare { Ids::None } else { Ids::Unknown };
+    let mut buffer = Vec::with_capacity(piece.bytes() + piece.count as usize * 100);
+    piece.records().for_each(|record| registered.outgoing.put(record, ids, &mut buffer));
+    buffer.into()
+}
+
+/// Pushes what is ready. Nothing is lost if it is dropped.
+async fn push(open: &mut Option<Open>, outbox: &Option<Outbox>) -> Result<(), SendError> {
+    match (open, outbox) {
+        (Some(open), Some(outbox)) => open.ingest.push(outbox.buffer.clone()).await,
+        _ => std::future::pending().await,
+    }
+}
