@@ -14,6 +14,8 @@ mod time;
 mod value;
 
 pub use forms::{IngestionConfigForm, RunForm, RunSelector};
+pub use logging::LogLevel;
+pub use metrics::{BackupMetricsSnapshot, CheckpointMetricsSnapshot, SiftStreamMetricsSnapshot};
 pub use policy::{DiskBackupPolicy, RetryPolicy, RollingFilePolicy};
 pub use sift_rs::common::r#type::v1::ChannelDataType;
 pub use sift_rs::ingestion_configs::v2::{ChannelConfig, FlowConfig};
