@@ -16,6 +16,8 @@ mod value;
 pub use descriptor::{ChannelIndex, FlowBuilder, FlowBuilderError, FlowDescriptor, FlowDescriptorBuilder};
 pub use flow::Flow;
 pub use forms::{IngestionConfigForm, RunForm, RunSelector};
+pub use logging::LogLevel;
+pub use metrics::{BackupMetricsSnapshot, CheckpointMetricsSnapshot, SiftStreamMetricsSnapshot};
 pub use policy::{DiskBackupPolicy, RetryPolicy, RollingFilePolicy};
 pub use send_error::{SendError, SiftStreamSendError, SiftStreamTrySendError, TrySendError};
 pub use sift_rs::common::r#type::v1::ChannelDataType;

@@ -1,0 +1,98 @@
+//! A stream's numbers at one moment, as they are handed out.
+
+/// A stream's numbers at one moment. The names are the official crate's where the meaning is the same; what counts
+/// something else, or nothing, has another name, or none.
+///
+/// Unlike there, the flows that have been used aren't counted: it would cost every request a look-up.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[non_exhaustive]
+pub struct SiftStreamMetricsSnapshot {
+    /// Since the stream was built, in seconds.
+    pub elapsed_secs: f64,
+    /// Flows that can be sent: those of the ingestion config, and those added since.
+    pub loaded_flows: u64,
+    /// Requests that were accepted from the application.
+    pub messages_received: u64,
+    /// Bytes of those requests, encoded.
+    pub bytes_received: u64,
+    /// Requests sent live, acknowledged or not. Those that are sent again count again.
+    pub messages_sent: u64,
+    /// Requests sent live per second, since the stream was built.
+    pub message_rate: f64,
+    /// Bytes of the requests sent live, before compression on the wire.
+    pub bytes_sent: u64,
+    /// Bytes sent live per second, since the stream was built.
+    pub byte_rate: f64,
+    /// Requests that were sent live and that Sift has acknowledged.
+    pub messages_acknowledged: u64,
+    /// Requests handed to the recorder.
+    pub messages_sent_to_backup: u64,
+    /// Requests that made room in the live queue for newer ones. They aren't lost: they are on disk, and replayed.
+    pub old_messages_dropped_for_ingestion: u64,
+    /// Requests that were replayed from disk and that Sift has acknowledged.
+    pub messages_replayed: u64,
+    /// Requests that Sift refused for good and that are kept as dead letters.
+    pub messages_dead_lettered: u64,
+    /// Requests that Sift refused for good and that are kept nowhere.
+    pub messages_refused: u64,
+    /// Attempts to send since the last one that worked.
+    pub cur_retry_count: u64,
+    /// Attempts to send that followed one that failed, since the stream was built.
+    pub total_retry_count: u64,
+    /// How many gRPC streams ended with each status: 0 (OK) to 16 (unauthenticated), at 17 all others.
+    pub grpc_status_counts: [u64; 18],
+    /// Requests in the live queue.
+    pub ingestion_channel_depth: u64,
+    /// Requests that the recorder hasn't written yet.
+    pub backup_channel_depth: u64,
+    /// Log events lost because their queue, or the stream that carries them to Sift, was full.
+    pub logs_dropped_channel_full: u64,
+    /// Log events in their queue.
+    pub log_channel_depth: u64,
+    /// Snapshots not sent to Sift because the stream that carries them was full.
+    pub metrics_dropped_channel_full: u64,
+    /// Checkpoints.
+    pub checkpoint: CheckpointMetricsSnapshot,
+    /// What is on disk; zeros for a stream without files.
+    pub backups: BackupMetricsSnapshot,
+}
+
+/// A stream's checkpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[non_exhaustive]
+pub struct CheckpointMetricsSnapshot {
+    /// Checkpoints that Sift acknowledged. The official crate counts failed ones here, too.
+    pub checkpoint_count: u64,
+    /// Checkpoints that Sift didn't acknowledge, or not in time.
+    pub failed_checkpoint_count: u64,
+    /// Checkpoints that were due, failed ones included.
+    pub checkpoint_timer_reached_cnt: u64,
+    /// Checkpoints that were forced, because of the number of files, say, failed ones included.
+    pub checkpoint_manually_reached_cnt: u64,
+    /// Requests that checkpoints have confirmed.
+    pub messages_confirmed: u64,
+    /// Since the last checkpoint began, in seconds.
+    pub cur_elapsed_secs: f64,
+    /// Requests sent live since then.
+    pub cur_messages_sent: u64,
+    /// Requests sent live per second, since then.
+    pub cur_message_rate: f64,
+    /// Bytes sent live since then.
+    pub cur_bytes_sent: u64,
+    /// Bytes sent live per second, since then.
+    pub cur_byte_rate: f64,
+}
+
+/// What a stream has on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[non_exhaustive]
+pub struct BackupMetricsSnapshot {
+    /// Requests that are safe on disk, or were until they were confirmed: a sync has covered them.
+    pub total_messages: u64,
+    /// Segments in the stream's directory now.
+    pub files_on_disk: u64,
+    /// Bytes of those segments.
+    pub bytes_on_disk: u64,
+    /// Requests on disk that live sending has given up and that replay has yet to deliver.
+    pub messages_awaiting_replay: u64,
+}
