@@ -63,7 +63,7 @@ impl Outgoing {
     }
 
     /// The record as it was read, of the message that was made of it.
-    pub(super) fn original<'a>(&self, message: &'a [u8]) -> &'a [u8] {
+    pub(crate) fn original<'a>(&self, message: &'a [u8]) -> &'a [u8] {
         let suffixes = [self.suffix.for_bare(), self.suffix.for_own_run(), self.suffix.for_own_ids()];
         let mut records = suffixes.into_iter().filter_map(|suffix| {
             let rest = message.strip_suffix(suffix)?;

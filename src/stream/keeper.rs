@@ -69,7 +69,7 @@ impl Keeper {
     pub(super) async fn run(mut self) {
         let mut cache = CatalogCache::new();
         // Sessions of earlier processes; others that appear later belong to somebody else.
-        let mut earlier = None;
+        let mut earlier: Option<Vec<Uuid>> = None;
         loop {
             let last = matches!(*self.phase.borrow(), Phase::Last(_));
             let catalog = self.search(&mut cache).await;

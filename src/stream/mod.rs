@@ -2,18 +2,27 @@
 
 mod auto_register;
 mod descriptor;
+mod error;
 mod flow;
 mod forms;
+mod keeper;
+mod ledger;
+mod leg;
+mod live_lane;
 mod logging;
 mod metrics;
+mod pieces;
 mod policy;
 mod send_error;
+mod sender;
+mod setup;
 #[cfg(feature = "tracing")]
 mod telemetry;
 mod time;
 mod value;
 
 pub use descriptor::{ChannelIndex, FlowBuilder, FlowBuilderError, FlowDescriptor, FlowDescriptorBuilder};
+pub use error::{FinishError, Finished, StreamError};
 pub use flow::Flow;
 pub use forms::{IngestionConfigForm, RunForm, RunSelector};
 pub use logging::LogLevel;
