@@ -430,3 +430,133 @@ impl Hasher for Listener {
         self.number(number);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sift_rs::ingest::v1::ingest_with_config_data_channel_value::Type;
+    use sift_rs::ingestion_configs::v2::ChannelConfig;
+
+    use super::*;
+
+    fn config(channels: &[(&str, i32)]) -> FlowConfig {
+        let channels = channels.iter().map(|(name, data_type)| ChannelConfig {
+            name: (*name).to_owned(),
+            data_type: *data_type,
+            ..Default::default()
+        });
+        FlowConfig { name: "wheels".to_owned(), channels: channels.collect() }
+    }
+
+    fn speed_and_slipping() -> FlowDescriptor<String> {
+        FlowDescriptor::try_from(("config", config(&[("speed", 1), ("slipping", 5)]))).unwrap()
+    }
+
+    #[test]
+    fn what_is_set_is_in_the_request_and_the_rest_is_empty() {
+        let descriptor = speed_and_slipping();
+        let mut flow = FlowBuilder::new(&descriptor);
+        flow.attach_run_id("run");
+        flow.set_with_key("slipping", true).unwrap();
+        assert_eq!((flow.flow_name(), flow.ingestion_config_id(), flow.run_id()), ("wheels", "config", "run"));
+        assert_eq!(flow.values().collect::<Vec<_>>(), [record::Value::Empty, record::Value::Bool(true)]);
+        let request = flow.request(TimeValue::from_timestamp_nanos(7));
+        assert_eq!((&request.ingestion_config_id[..], &request.run_id[..]), ("config", "run"));
+        assert_eq!(request.timestamp.unwrap().nanos, 7);
+        let given: Vec<_> = request.channel_values.into_iter().map(|value| value.r#type.unwrap()).collect();
+        assert_eq!(given, [Type::Empty(pbjson_types::Empty {}), Type::Bool(true)]);
+    }
+
+    #[test]
+    fn a_request_of_a_descriptor_without_ids_has_none() {
+        let descriptor = FlowDescriptor::try_from(("", &config(&[("speed", 1)]))).unwrap();
+        let request = FlowBuilder::new(&descriptor).request(TimeValue::now());
+        assert_eq!((&request.ingestion_config_id[..], &request.run_id[..]), ("", ""));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named_and_changes_nothing() {
+        let descriptor = speed_and_slipping();
+        let speed = descriptor.mapping()["speed"];
+        let mut flow = FlowBuilder::new(&descriptor);
+        flow.set(speed, 1.5).unwrap();
+        assert_eq!(
+            flow.set(speed, "fast").unwrap_err().to_string(),
+            "channel \"speed\" of flow \"wheels\" takes a double, and a string was given"
+        );
+        assert_eq!(
+            flow.set_with_key("sped", 2.5).unwrap_err().to_string(),
+            "flow \"wheels\" has no channel \"sped\"; it has \"speed\", \"slipping\""
+        );
+        assert_eq!(flow.values().next(), Some(record::Value::Double(1.5)));
+        flow.set(speed, ()).unwrap();
+        assert_eq!(flow.values().next(), Some(record::Value::Empty));
+    }
+
+    #[test]
+    fn an_index_of_a_larger_descriptor_is_refused() {
+        let larger = FlowDescriptor::try_from(("", config(&[("a", 1), ("b", 1), ("c", 1)]))).unwrap();
+        let descriptor = speed_and_slipping();
+        let error = FlowBuilder::new(&descriptor).set(larger.mapping()["c"], 1.5).unwrap_err();
+        let expected =
+            "flow \"wheels\" has 2 channels, and none with index 2: use indices of this flow's own descriptor";
+        assert_eq!(error.to_string(), expected);
+    }
+
+    #[test]
+    fn keys_are_named_whatever_they_are() {
+        #[derive(PartialEq, Eq, Hash)]
+        enum Wheel {
+            Front,
+            Rear,
+        }
+        #[derive(PartialEq, Eq, Hash)]
+        struct Pair(u8, u8);
+
+        assert_eq!(label_of("speed"), Some("\"speed\"".to_owned()));
+        assert_eq!(label_of(&"speed".to_owned()), Some("\"speed\"".to_owned()));
+        assert_eq!(label_of(""), Some("\"\"".to_owned()));
+        assert_eq!(label_of(&7_usize), Some("7".to_owned()));
+        assert_eq!(label_of(&-7_i16), Some("-7".to_owned()));
+        assert_eq!(label_of(&Wheel::Rear), Some("1".to_owned()));
+        for (label, of) in
+            [(label_of(&Pair(1, 0xff)), "pair"), (label_of(&()), "unit"), (label_of(&[b'a', 0xff]), "bytes")]
+        {
+            assert_eq!(label, None, "{of}");
+        }
+
+        let mut builder = FlowDescriptorBuilder::new("", "wheels");
+        let only = builder.add(Pair(1, 2), ChannelDataType::Double);
+        let descriptor = builder.build();
+        let mut flow = FlowBuilder::new(&descriptor);
+        let unknown = flow.set_with_key(&Pair(3, 4), 1.5).unwrap_err().to_string();
+        assert_eq!(unknown, "flow \"wheels\" has no channel with the key that was given; it has no. 0");
+        let wrong = flow.set(only, true).unwrap_err().to_string();
+        assert_eq!(wrong, "channel no. 0 of flow \"wheels\" takes a double, and a bool was given");
+        assert!(label_of(&Wheel::Front).is_some());
+    }
+
+    #[test]
+    fn an_error_names_some_channels_of_very_many() {
+        let mut builder = FlowDescriptorBuilder::new("", "many");
+        (0..100_u32).for_each(|key| drop(builder.add(key, ChannelDataType::Double)));
+        let many = builder.build();
+        let error = FlowBuilder::new(&many).set_with_key(&100, 1.5).unwrap_err().to_string();
+        assert!(
+            error.starts_with("flow \"many\" has no channel 100; it has 0, 1, ") && error.ends_with(", 19 and 80 more")
+        );
+        let none = FlowDescriptorBuilder::<String>::new("", "none").build();
+        let error = FlowBuilder::new(&none).set_with_key("x", 1.5).unwrap_err().to_string();
+        assert_eq!(error, "flow \"none\" has no channel \"x\"; it has none");
+    }
+
+    #[test]
+    fn a_config_that_sift_would_refuse_makes_no_descriptor() {
+        for (channels, text) in [
+            (&[("x", 0)][..], "channel \"x\" of flow \"wheels\" has no known data type (0)"),
+            (&[("x", 99)], "channel \"x\" of flow \"wheels\" has no known data type (99)"),
+            (&[("x", 1), ("x", 1)], "flow \"wheels\" has two channels named \"x\""),
+        ] {
+            assert_eq!(FlowDescriptor::try_from(("", config(channels))).unwrap_err().to_string(), text);
+        }
+    }
+}

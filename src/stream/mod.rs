@@ -6,6 +6,8 @@ mod flow;
 mod forms;
 mod logging;
 mod metrics;
+#[cfg(test)]
+mod parity_tests;
 mod policy;
 mod send_error;
 #[cfg(feature = "tracing")]
@@ -13,6 +15,7 @@ mod telemetry;
 mod time;
 mod value;
 
+pub use auto_register::{AutoRegisterSendError, DeriveError};
 pub use descriptor::{ChannelIndex, FlowBuilder, FlowBuilderError, FlowDescriptor, FlowDescriptorBuilder};
 pub use flow::Flow;
 pub use forms::{IngestionConfigForm, RunForm, RunSelector};
