@@ -45,10 +45,10 @@ impl Flow {
         descriptor: &FlowDescriptor<String>,
     ) -> Result<IngestWithConfigDataStreamRequest, RecordError> {
         let Self { flow_name: flow, timestamp, values } = self;
-        if flow != descriptor.name() {
+        if flow != descriptor.name {
             return Err(RecordError::UnknownFlow { flow });
         }
-        let mut places: Vec<Option<Value>> = vec![None; descriptor.len()];
+        let mut places: Vec<Option<Value>> = vec![None; descriptor.channels.len()];
         for ChannelValue { name, value } in values {
             let Some((place, expected)) =
                 descriptor.place(&name).and_then(|(at, expected)| places.get_mut(at).map(|place| (place, expected)))
@@ -162,7 +162,7 @@ mod tests {
             vec![],
         ] {
             let flow = flow(&values);
-            recorder.record_named(&flow.flow_name, flow.timestamp.timestamp(), &flow.named()).unwrap();
+            let _ = recorder.record_named(&flow.flow_name, flow.timestamp.timestamp(), &flow.named()).unwrap();
             requests.push(flow.into_request(&descriptor).unwrap().encode_to_vec());
         }
         recorder.finish().unwrap();

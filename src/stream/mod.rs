@@ -3,7 +3,9 @@
 mod auto_register;
 mod descriptor;
 mod flow;
+mod flow_builder;
 mod forms;
+mod key_label;
 mod logging;
 mod metrics;
 #[cfg(test)]
@@ -16,8 +18,9 @@ mod time;
 mod value;
 
 pub use auto_register::{AutoRegisterSendError, DeriveError};
-pub use descriptor::{ChannelIndex, FlowBuilder, FlowBuilderError, FlowDescriptor, FlowDescriptorBuilder};
+pub use descriptor::{ChannelIndex, FlowDescriptor, FlowDescriptorBuilder};
 pub use flow::Flow;
+pub use flow_builder::{FlowBuilder, FlowBuilderError};
 pub use forms::{IngestionConfigForm, RunForm, RunSelector};
 pub use policy::{DiskBackupPolicy, RetryPolicy, RollingFilePolicy};
 pub use send_error::{SendError, SiftStreamSendError, SiftStreamTrySendError, TrySendError};

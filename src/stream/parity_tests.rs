@@ -94,11 +94,14 @@ in_both_crates! {
         assert!(by_name.set(text, 1).is_err() && by_name.set_with_key("texts", "a").is_err());
 
         let mut numbers = FlowDescriptorBuilder::<usize>::new("", "by-number");
-        (0..3).for_each(|key| drop(numbers.add(key, ChannelDataType::Double)));
+        for key in 0..3 {
+            numbers.add(key, ChannelDataType::Double);
+        }
         let numbers = numbers.build().clone();
+        let run_id = String::from("run-2");
         let mut by_number = FlowBuilder::new(&numbers);
         by_number.set_with_key(&1, 2.5).unwrap();
-        by_number.attach_run_id(&String::from("run-2"));
+        by_number.attach_run_id(&run_id);
 
         let mut owns = FlowDescriptorBuilder::new("", "by-own-key");
         owns.add(OwnKey(1), ChannelDataType::Bool);
