@@ -60,7 +60,7 @@ pub struct FlowBuilder<'a, K> {
 }
 
 impl<K> FlowBuilder<'_, K> {
-    /// The request. Without a run's id the stream sends it to the run that is attached then.
+    /// The request, with the ids that are known; those that are empty are left to the stream.
     pub fn request(self, now: TimeValue) -> IngestWithConfigDataStreamRequest {
         IngestWithConfigDataStreamRequest {
             ingestion_config_id: self.descriptor.ingestion_config_id.clone(),
@@ -107,7 +107,7 @@ where
         Self { descriptor: flow_descriptor, values, run_id: String::new() }
     }
 
-    /// Sets the run that the request belongs to, whatever run the stream has.
+    /// Sets the run that the request belongs to.
     pub fn attach_run_id(&mut self, run_id: impl Into<String>) {
         self.run_id = run_id.into();
     }

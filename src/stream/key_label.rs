@@ -114,7 +114,8 @@ mod tests {
     fn keys_are_named_whatever_they_are() {
         #[derive(PartialEq, Eq, Hash)]
         enum Wheel {
-            Rear = 1,
+            Front,
+            Rear,
         }
         #[derive(PartialEq, Eq, Hash)]
         struct Pair(u8, u8);
@@ -124,6 +125,7 @@ mod tests {
         assert_eq!(label_of(""), Some("\"\"".to_owned()));
         assert_eq!(label_of(&7_usize), Some("7".to_owned()));
         assert_eq!(label_of(&-7_i16), Some("-7".to_owned()));
+        assert_eq!(label_of(&Wheel::Front), Some("0".to_owned()));
         assert_eq!(label_of(&Wheel::Rear), Some("1".to_owned()));
         for (label, of) in
             [(label_of(&Pair(1, 0xff)), "pair"), (label_of(&()), "unit"), (label_of(&[b'a', 0xff]), "bytes")]

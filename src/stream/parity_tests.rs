@@ -1,5 +1,6 @@
 //! One source, two crates: what users of the official crate wrote compiles against this one, and does the same.
 
+use proptest::prelude::*;
 use prost::Message;
 use sift_rs::common::r#type::v1::ChannelDataType;
 use sift_rs::ingest::v1::IngestWithConfigDataStreamRequest;
@@ -268,11 +269,13 @@ fn messages_and_errors_are_read_alike() {
     assert_eq!(ours::errors(), official::errors());
 }
 
-proptest::proptest! {
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn any_values_are_taken_and_encoded_alike(
-        sets in proptest::collection::vec((0..22_usize, 0..12_u8, proptest::num::u64::ANY, ".{0,8}"), 0..40)
+        sets in prop::collection::vec((0..22_usize, 0..12_u8, any::<u64>(), ".{0,8}"), 0..40)
     ) {
-        proptest::prop_assert_eq!(ours::request_of_arbitrary(&sets), official::request_of_arbitrary(&sets));
+        prop_assert_eq!(ours::request_of_arbitrary(&sets), official::request_of_arbitrary(&sets));
     }
 }
