@@ -1,16 +1,14 @@
-//! Flows prepared for fast building: channels by index or by a key of the caller's own.
+//! A flow's channels, prepared for fast building: by index, or by a key of the caller's own.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
-use std::hash::{Hash, Hasher};
+use std::hash::Hash;
 
 use sift_rs::common::r#type::v1::ChannelDataType;
-use sift_rs::ingest::v1::IngestWithConfigDataStreamRequest;
 use sift_rs::ingestion_configs::v2::FlowConfig;
 
-use super::time::TimeValue;
-use super::value::{Value, words};
-use crate::record::{self, SchemaError};
+use super::key_label::label_of;
+use crate::record::SchemaError;
 
 /// Most channels that an error names.
 const MOST_NAMED: usize = 20;
@@ -18,7 +16,7 @@ const MOST_NAMED: usize = 20;
 /// A channel's place in its flow. One that another descriptor gave out stands for the channel in the same place: use it
 /// only with flows of the same channels.
 #[derive(Debug, Copy, Clone, PartialEq, Eq, Hash)]
-pub struct ChannelIndex(usize);
+pub struct ChannelIndex(pub(super) usize);
 
 /// A flow's name and channels, to build requests by. It doesn't change; [`FlowDescriptorBuilder`] makes one, or a
 /// [`FlowConfig`] is turned into one whose keys are the channels' names.
@@ -27,30 +25,20 @@ pub struct ChannelIndex(usize);
 /// how descriptors are made where there is no network.
 #[derive(Debug, Clone)]
 pub struct FlowDescriptor<K> {
-    ingestion_config_id: String,
-    name: String,
-    channels: Vec<Channel>,
+    pub(super) ingestion_config_id: String,
+    pub(super) name: String,
+    pub(super) channels: Vec<Channel>,
     index_map: HashMap<K, ChannelIndex>,
 }
 
 #[derive(Debug, Clone)]
-struct Channel {
+pub(super) struct Channel {
     /// What errors call it.
-    label: String,
-    data_type: ChannelDataType,
+    pub(super) label: String,
+    pub(super) data_type: ChannelDataType,
 }
 
 impl<K> FlowDescriptor<K> {
-    /// The flow's name.
-    pub(super) fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// How many channels it has.
-    pub(super) fn len(&self) -> usize {
-        self.channels.len()
-    }
-
     /// The channels' names or keys, for an error.
     pub(super) fn known(&self) -> String {
         let labels = self.channels.iter().take(MOST_NAMED).map(|channel| channel.label.as_str());
@@ -185,248 +173,39 @@ where
     }
 }
 
-/// Why a value can't be set. What was set before stays.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum FlowBuilderError {
-    /// No channel has the key.
-    #[error("flow {flow:?} has no channel {key}; it has {known}")]
-    UnknownKey {
-        /// The flow.
-        flow: String,
-        /// The key, if it is a text or a number.
-        key: String,
-        /// The keys of its first channels.
-        known: String,
-    },
-    /// The index is another descriptor's: this one has fewer channels.
-    #[error(
-        "flow {flow:?} has {channels} channels, and none with index {index}: use indices of this flow's own descriptor"
-    )]
-    ForeignIndex {
-        /// The flow.
-        flow: String,
-        /// The index, from 0.
-        index: usize,
-        /// How many channels the flow has.
-        channels: usize,
-    },
-    /// A value of another type than its channel's.
-    #[error("channel {channel} of flow {flow:?} takes {}, and {} was given", words(*expected), words(*given))]
-    ValueType {
-        /// The flow.
-        flow: String,
-        /// The channel's key, or its number if the key is neither text nor a number.
-        channel: String,
-        /// The channel's type.
-        expected: ChannelDataType,
-        /// The type of the value given.
-        given: ChannelDataType,
-    },
-}
+#[cfg(test)]
+mod tests {
+    use sift_rs::ingestion_configs::v2::ChannelConfig;
 
-/// Builds one request of a flow. Channels that aren't set are empty.
-#[derive(Debug)]
-pub struct FlowBuilder<'a, K> {
-    descriptor: &'a FlowDescriptor<K>,
-    values: Vec<Value>,
-    run_id: String,
-}
+    use super::*;
 
-impl<K> FlowBuilder<'_, K> {
-    /// The request. Without a run's id the stream sends it to the run that is attached then.
-    pub fn request(self, now: TimeValue) -> IngestWithConfigDataStreamRequest {
-        IngestWithConfigDataStreamRequest {
-            ingestion_config_id: self.descriptor.ingestion_config_id.clone(),
-            flow: self.descriptor.name.clone(),
-            timestamp: Some(now.into_message()),
-            channel_values: self.values.into_iter().map(Value::into_message).collect(),
-            run_id: self.run_id,
+    fn config(channels: &[(&str, i32)]) -> FlowConfig {
+        let channels = channels.iter().map(|(name, data_type)| ChannelConfig {
+            name: (*name).to_owned(),
+            data_type: *data_type,
             ..Default::default()
+        });
+        FlowConfig { name: "wheels".to_owned(), channels: channels.collect() }
+    }
+
+    #[test]
+    fn a_config_that_sift_would_refuse_makes_no_descriptor() {
+        for (channels, text) in [
+            (&[("x", 0)][..], "channel \"x\" of flow \"wheels\" has no known data type (0)"),
+            (&[("x", 99)], "channel \"x\" of flow \"wheels\" has no known data type (99)"),
+            (&[("x", 1), ("x", 1)], "flow \"wheels\" has two channels named \"x\""),
+        ] {
+            assert_eq!(FlowDescriptor::try_from(("", config(channels))).unwrap_err().to_string(), text);
         }
     }
 
-    /// The flow's name.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the streams call it"))]
-    pub(super) fn flow_name(&self) -> &str {
-        &self.descriptor.name
-    }
-
-    /// Empty if there is none.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the streams call it"))]
-    pub(super) fn ingestion_config_id(&self) -> &str {
-        &self.descriptor.ingestion_config_id
-    }
-
-    /// Empty if there is none.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the streams call it"))]
-    pub(super) fn run_id(&self) -> &str {
-        &self.run_id
-    }
-
-    /// The values in the channels' order, as a recorder takes them.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the streams call it"))]
-    pub(super) fn values(&self) -> impl ExactSizeIterator<Item = record::Value<'_>> {
-        self.values.iter().map(Value::borrowed)
-    }
-}
-
-impl<'a, K> FlowBuilder<'a, K>
-where
-    K: Eq + Hash,
-{
-    /// With all channels empty.
-    pub fn new(flow_descriptor: &'a FlowDescriptor<K>) -> Self {
-        let values = vec![Value::Empty; flow_descriptor.channels.len()];
-        Self { descriptor: flow_descriptor, values, run_id: String::new() }
-    }
-
-    /// Sets the run that the request belongs to, whatever run the stream has.
-    pub fn attach_run_id(&mut self, run_id: impl Into<String>) {
-        self.run_id = run_id.into();
-    }
-
-    /// Sets a channel's value; the fast way.
-    ///
-    /// # Errors
-    /// [`FlowBuilderError::ForeignIndex`], [`FlowBuilderError::ValueType`].
-    pub fn set<V>(&mut self, index: ChannelIndex, value: V) -> Result<(), FlowBuilderError>
-    where
-        V: Into<Value>,
-    {
-        let value = value.into();
-        let (Some(channel), Some(place)) = (self.descriptor.channels.get(index.0), self.values.get_mut(index.0)) else {
-            let (flow, channels) = (self.descriptor.name.clone(), self.descriptor.channels.len());
-            return Err(FlowBuilderError::ForeignIndex { flow, index: index.0, channels });
-        };
-        if let Some(given) = value.data_type().filter(|given| *given != channel.data_type) {
-            let (flow, channel, expected) = (self.descriptor.name.clone(), channel.label.clone(), channel.data_type);
-            return Err(FlowBuilderError::ValueType { flow, channel, expected, given });
-        }
-        *place = value;
-        Ok(())
-    }
-
-    /// Sets the value of the channel with this key.
-    ///
-    /// # Errors
-    /// [`FlowBuilderError::UnknownKey`], [`FlowBuilderError::ValueType`].
-    pub fn set_with_key<Q, V>(&mut self, key: &Q, value: V) -> Result<(), FlowBuilderError>
-    where
-        K: Borrow<Q>,
-        Q: Eq + Hash + ?Sized,
-        V: Into<Value>,
-    {
-        match self.descriptor.index_map.get(key) {
-            Some(index) => self.set(*index, value),
-            None => Err(FlowBuilderError::UnknownKey {
-                flow: self.descriptor.name.clone(),
-                key: label_of(key).unwrap_or_else(|| "with the key that was given".to_owned()),
-                known: self.descriptor.known(),
-            }),
-        }
-    }
-}
-
-/// What to call a key in an error. Keys need not be printable, but all can be hashed: what a text or a number tells the
-/// hasher is the text or the number.
-fn label_of<Q: Hash + ?Sized>(key: &Q) -> Option<String> {
-    let mut listener = Listener::default();
-    key.hash(&mut listener);
-    match listener.heard {
-        Heard::Text(text) => String::from_utf8(text).ok().map(|text| format!("{text:?}")),
-        Heard::Number(number) => Some(number),
-        Heard::Nothing | Heard::Bytes(_) | Heard::Other => None,
-    }
-}
-
-#[derive(Default)]
-struct Listener {
-    heard: Heard,
-}
-
-#[derive(Default)]
-enum Heard {
-    #[default]
-    Nothing,
-    /// So far; text ends with a byte that isn't part of any.
-    Bytes(Vec<u8>),
-    Text(Vec<u8>),
-    Number(String),
-    Other,
-}
-
-impl Listener {
-    fn number(&mut self, number: impl ToString) {
-        self.heard = match self.heard {
-            Heard::Nothing => Heard::Number(number.to_string()),
-            _ => Heard::Other,
-        };
-    }
-}
-
-impl Hasher for Listener {
-    fn finish(&self) -> u64 {
-        0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        self.heard = match self.heard {
-            Heard::Nothing => Heard::Bytes(bytes.to_vec()),
-            _ => Heard::Other,
-        };
-    }
-
-    fn write_u8(&mut self, number: u8) {
-        match std::mem::take(&mut self.heard) {
-            Heard::Bytes(text) if number == 0xff => self.heard = Heard::Text(text),
-            heard => {
-                self.heard = heard;
-                self.number(number);
-            }
-        }
-    }
-
-    fn write_u16(&mut self, number: u16) {
-        self.number(number);
-    }
-
-    fn write_u32(&mut self, number: u32) {
-        self.number(number);
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        self.number(number);
-    }
-
-    fn write_u128(&mut self, number: u128) {
-        self.number(number);
-    }
-
-    fn write_usize(&mut self, number: usize) {
-        self.number(number);
-    }
-
-    fn write_i8(&mut self, number: i8) {
-        self.number(number);
-    }
-
-    fn write_i16(&mut self, number: i16) {
-        self.number(number);
-    }
-
-    fn write_i32(&mut self, number: i32) {
-        self.number(number);
-    }
-
-    fn write_i64(&mut self, number: i64) {
-        self.number(number);
-    }
-
-    fn write_i128(&mut self, number: i128) {
-        self.number(number);
-    }
-
-    fn write_isize(&mut self, number: isize) {
-        self.number(number);
+    #[test]
+    fn a_key_given_twice_stands_for_the_later_channel_and_both_stay() {
+        let mut builder = FlowDescriptorBuilder::new("", "wheels");
+        let first = builder.add("speed", ChannelDataType::Double);
+        let second = builder.add("speed", ChannelDataType::Float);
+        let descriptor = builder.build();
+        assert_eq!((descriptor.mapping()["speed"], descriptor.get("speed")), (second, Some(ChannelDataType::Float)));
+        assert!(first != second && descriptor.channels.len() == 2);
     }
 }
