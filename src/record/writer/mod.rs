@@ -7,7 +7,7 @@ mod unsynced;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use prost::Message;
@@ -18,21 +18,13 @@ use super::clock::SessionClock;
 use super::frame_builder::FilledFrame;
 use super::options::RecorderOptions;
 use super::queue::{Queue, Task, Ticket, Work, WorkQueue};
+use super::stats::Counters;
 use super::value::Timestamp;
 use crate::format::{
     Abandoned, AddedFlows, ClockStep, Codec, FORMAT_VERSION, FRAME_HEADER_BYTES, IngestionConfig, Kind, Mark,
     MarkMessage, PayloadEncoder, SegmentHeader, TimeRange,
 };
 use crate::segment::{PendingFrame, SegmentError, SegmentWriter};
-
-/// What the writer has done, for whoever asks.
-#[derive(Debug, Default)]
-pub(super) struct Counters {
-    pub(super) bytes_written: AtomicU64,
-    pub(super) segments: AtomicU64,
-    pub(super) syncs: AtomicU64,
-    pub(super) io_errors: AtomicU64,
-}
 
 /// The state of the writer thread.
 pub(super) struct Writer {
