@@ -45,7 +45,8 @@ impl Encoder {
         })
     }
 
-    /// Appends the request that gives one value for each of the flow's channels to `out`, which an error leaves as it was.
+    /// Appends the request that gives one value for each of the flow's channels to `out`; an error leaves `out` as it
+    /// was.
     ///
     /// # Errors
     /// [`RecordError::ValueCount`], [`RecordError::ValueType`], [`RecordError::ForeignFlow`],
@@ -67,8 +68,8 @@ impl Encoder {
         encoded.map(drop)
     }
 
-    /// Checks a ready-made `IngestWithConfigDataStreamRequest`, encoded, against the schema. Returns whether it is bare, that is
-    /// without ids of its own.
+    /// Checks a ready-made `IngestWithConfigDataStreamRequest`, encoded, against the schema. Returns whether it is bare,
+    /// that is, without ids of its own.
     ///
     /// # Errors
     /// [`RecordError::UnknownFlow`], [`RecordError::Request`], [`RecordError::NoTimestamp`],

@@ -106,7 +106,8 @@ pub enum RecordError {
     /// The segment can't be created.
     #[error(transparent)]
     Segment(Arc<SegmentError>),
-    /// Writing failed twice, on the segment and on the new one that should take its place. Nothing is recorded any more.
+    /// Writing failed twice, on the segment and on the new one that should take its place. Nothing is recorded any more;
+    /// [`Recorder::take_lost`](super::Recorder::take_lost) hands back what isn't durable.
     #[error("recording has stopped: {source}; records from seq {not_durable_from} on are not durable")]
     Failed {
         /// The second error.

@@ -86,8 +86,8 @@ impl Flow {
         if self.0.session == session { Ok(()) } else { Err(RecordError::ForeignFlow { flow: self.0.name.clone() }) }
     }
 
-    /// Appends one request to `out`; returns how many of its values are NaN or infinite. An error may leave a part of the
-    /// request behind.
+    /// Appends one request to `out`; returns how many of its values are NaN or infinite. An error may leave a part of
+    /// the request behind.
     #[inline]
     pub(super) fn encode(&self, time: Timestamp, values: &[Value<'_>], out: &mut Vec<u8>) -> Result<u64, RecordError> {
         let flow = &*self.0;
@@ -141,8 +141,8 @@ impl Flow {
     }
 
     /// Puts values given by their channels' names into the channels' order, for
-    /// [`Recorder::record`](super::Recorder::record); channels not named are [`Value::Empty`]. What `out` held is gone: only
-    /// its room is used again. Quickest when the names come in the channels' order.
+    /// [`Recorder::record`](super::Recorder::record); channels not named are [`Value::Empty`]. What `out` held is gone:
+    /// only its room is used again. Quickest when the names come in the channels' order.
     ///
     /// # Errors
     /// [`RecordError::UnknownChannel`], [`RecordError::RepeatedChannel`]: `out` is empty then.

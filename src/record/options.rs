@@ -16,8 +16,8 @@ pub enum SyncPolicy {
     /// `record()` returns when the record is durable: a power cut costs nothing that was recorded. Threads that record
     /// at the same time share a sync. Limited by the disk to some hundred or thousand syncs a second.
     EveryRecord,
-    /// Once in this time: a power cut costs what was recorded in it, and in the time that the sync takes. What is recorded
-    /// goes to the file system sooner if [`RecorderOptions::flush_interval`] is less.
+    /// Once in this time: a power cut costs what was recorded in it, and in the time that the sync takes. What is
+    /// recorded goes to the file system sooner if [`RecorderOptions::flush_interval`] is less.
     Interval(Duration),
     /// Whenever this many bytes (before compression) were written since the last one: a power cut costs about as many,
     /// and what was recorded in the last [`RecorderOptions::flush_interval`].

@@ -17,8 +17,9 @@ use super::flow_table::{FlowTable, check_added};
 use super::options::{RecorderOptions, SyncPolicy};
 use super::queue::{Patience, Queue, State, Work};
 use super::schema::{FlowSchema, Schema, check_flow};
+use super::stats::{Counters, RecorderStats};
 use super::value::{Timestamp, Value};
-use super::writer::{Counters, Writer};
+use super::writer::Writer;
 use crate::format::{AddedFlows, FlowConfig, Mark, MarkMessage};
 use crate::segment::session_dir;
 
@@ -32,31 +33,8 @@ pub enum Recorded {
     /// It has this seq. It is durable once [`durable_seq`](Recorder::durable_seq) exceeds the seq: with
     /// [`SyncPolicy::EveryRecord`] that is at once, unless it was [offered](Recorder::offer).
     Seq(u64),
-    /// All buffers were in use, and the policy is [`OnFull::DropNewest`](super::OnFull::DropNewest). It is counted in a MARK.
+    /// There was no room, and the policy is [`OnFull::DropNewest`](super::OnFull::DropNewest). It is counted in a MARK.
     Dropped,
-}
-
-/// Figures of a recorder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct RecorderStats {
-    /// Records that were given a seq.
-    pub records: u64,
-    /// Records before this seq are durable.
-    pub durable_seq: u64,
-    /// Records dropped because the disk was behind.
-    pub dropped: u64,
-    /// Records that the writer hasn't taken yet.
-    pub waiting: u64,
-    /// Values that were NaN or infinite: recorded, but Sift will refuse them.
-    pub non_finite: u64,
-    /// Bytes written to segments.
-    pub bytes_written: u64,
-    /// Segments begun.
-    pub segments: u64,
-    /// Syncs asked of the disk.
-    pub syncs: u64,
-    /// Segments given up after a failed write or sync.
-    pub io_errors: u64,
 }
 
 /// Records telemetry to segment files: one session, from [`create`](Self::create) to [`finish`](Self::finish). Never needs
@@ -188,8 +166,8 @@ impl Recorder {
     /// [`poll_room`](Self::poll_room) and [`poll_durable`](Self::poll_durable).
     ///
     /// # Errors
-    /// As [`record`](Self::record), and [`RecordError::Full`] under [`OnFull::Block`](super::OnFull::Block): then the record is the caller's
-    /// still.
+    /// As [`record`](Self::record), and [`RecordError::Full`] under [`OnFull::Block`](super::OnFull::Block): then the
+    /// record is the caller's still.
     #[inline]
     pub fn offer(&self, flow: &Flow, time: Timestamp, values: &[Value<'_>]) -> Result<Recorded, RecordError> {
         flow.belongs_to(self.session)?;
@@ -205,14 +183,16 @@ impl Recorder {
     }
 
     /// Ready when [`offer`](Self::offer) may find room, or would fail for another reason than [`RecordError::Full`].
-    /// Until then the task is woken whenever there may be room; others may take it first.
+    /// Otherwise the task is woken when there may be; others may take it first, so that it offers and polls in turn.
+    /// A wait may be given up at any time.
     pub fn poll_room(&self, context: &mut Context<'_>) -> Poll<()> {
         self.queue.poll_room(context)
     }
 
     /// Ready when the record of this seq is durable, or never will be. The first call asks the writer for a sync, which all
     /// who wait share; under [`SyncPolicy::Interval`] the interval's own sync is waited for. Records that
-    /// [`OnFull::DropOldest`](super::OnFull::DropOldest) dropped count as durable, as in [`durable_seq`](Self::durable_seq).
+    /// [`OnFull::DropOldest`](super::OnFull::DropOldest) dropped count as durable, as in
+    /// [`durable_seq`](Self::durable_seq). A wait may be given up at any time.
     ///
     /// `seq` is one that a call has returned. For one that isn't given yet, nothing is asked for.
     ///
@@ -324,16 +304,16 @@ impl Recorder {
         self.queue.wait_durable(state, ticket)
     }
 
-    /// All records with a lesser seq are on stable storage (those that [`OnFull::DropOldest`](super::OnFull::DropOldest) dropped apart, whose
-    /// seqs a MARK names).
+    /// All records with a lesser seq are on stable storage (those that [`OnFull::DropOldest`](super::OnFull::DropOldest)
+    /// dropped apart, whose seqs a MARK names).
     pub fn durable_seq(&self) -> u64 {
         self.queue.durable_seq()
     }
 
-    /// When recording has failed for good ([`RecordError::Failed`]): what was accepted and isn't durable, in order of seq, as
-    /// requests. Each is handed over once; until then they stay in memory. Some of them may be on the disk all the same.
-    /// A record is among them also if its own call waited for the sync and returned the error. Empty as long as nothing
-    /// has failed.
+    /// When recording has failed for good ([`RecordError::Failed`]): what was accepted and isn't durable, as seqs and
+    /// requests, in order. Each is handed over once; until then they stay in memory. Some of them may be on the disk all
+    /// the same. A record is among them also if its own call waited for the sync and returned the error. Those that
+    /// [`OnFull::DropOldest`](super::OnFull::DropOldest) dropped aren't. Empty as long as nothing has failed.
     pub fn take_lost(&self) -> Vec<(u64, Vec<u8>)> {
         self.queue.take_lost()
     }

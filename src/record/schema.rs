@@ -59,8 +59,8 @@ impl FlowSchema {
     /// From Sift's own `FlowConfig` (`sift.ingestion_configs.v2`), encoded.
     ///
     /// # Errors
-    /// [`SchemaError::Request`] if it can't be read; otherwise as [`Recorder::add_flow`](super::Recorder::add_flow) has it for
-    /// what Sift would refuse.
+    /// [`SchemaError::Request`] if it can't be read; otherwise what [`Recorder::add_flow`](super::Recorder::add_flow)
+    /// refuses.
     pub fn from_request(flow_config: &[u8]) -> Result<Self, SchemaError> {
         let flow = FlowConfig::decode(flow_config).map_err(|error| SchemaError::Request(error.to_string()))?;
         check_flow(&flow)?;

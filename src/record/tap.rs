@@ -20,10 +20,10 @@ pub struct TappedFrame<'a> {
 /// should copy what it wants and return. If it panics, recording stops with
 /// [`RecordError::Failed`](super::RecordError::Failed).
 pub trait Tap: Send + Sync {
-    /// The file system has taken this frame. It isn't durable yet (see [`Recorder::durable_seq`](super::Recorder::durable_seq)).
-    /// Each frame is shown once, in order of seq, also if the first attempt to write it failed and it went to a new segment;
-    /// one that can't be written at all isn't shown, nor one that [`OnFull::DropOldest`](super::OnFull::DropOldest)
-    /// dropped.
+    /// The file system has taken this frame; it need not be durable yet (see
+    /// [`Recorder::durable_seq`](super::Recorder::durable_seq)). Each frame is shown once, in order of seq, also if the
+    /// first attempt to write it failed and it went to a new segment. One that can't be written at all isn't shown, nor
+    /// one that [`OnFull::DropOldest`](super::OnFull::DropOldest) dropped.
     fn frame(&self, frame: &TappedFrame<'_>);
 
     /// Flows were added, and frames may have records of them from now on. The schema with which the recorder was created

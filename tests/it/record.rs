@@ -1,11 +1,15 @@
 //! The recorder: what is recorded is read back, whatever the options, the threads and the disk do.
 
 mod api;
+mod encoding;
 mod faults;
 mod life;
+mod lost;
 mod memory;
 mod pressure;
 mod properties;
+mod tap;
+mod waiting;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,13 +1,15 @@
 //! What recording threads and the writer thread share: the frame being filled, and what waits to be written.
 
 mod waiting;
+mod writer_side;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use self::waiting::Wakers;
+pub(super) use self::writer_side::Task;
 use super::error::RecordError;
 use super::flow_table::FlowTable;
 use super::frame_builder::{FilledFrame, FrameBuilder, buffer_bytes};
@@ -77,16 +79,6 @@ pub(super) struct State {
     durable_wakers: Wakers,
     /// The writer sleeps with nothing to do, and without a deadline.
     writer_idle: bool,
-}
-
-/// What the writer finds to do.
-pub(super) enum Task {
-    /// Write these, and sync if somebody waits for it.
-    Write(WorkQueue, bool),
-    /// Nothing came until the deadline.
-    Timeout,
-    /// Write these, then seal and end.
-    Finish(WorkQueue),
 }
 
 #[derive(Debug)]
@@ -314,104 +306,12 @@ impl Queue {
         lost::requests(lost)
     }
 
-    // What follows is called by the writer alone.
-
-    /// Waits for work, until `deadline` if there is one; the frame being filled has a deadline of its own.
-    pub(super) fn next_task(&self, deadline: Option<Instant>) -> Task {
-        let mut state = self.lock();
-        let task = loop {
-            // An interval that no clock can hold means never.
-            let frame_due = state.frame.began().and_then(|began| began.checked_add(self.flush_interval));
-            let now = Instant::now();
-            let wanted = state.wanted >= state.durable_tickets;
-            // Somebody waits for what is in the frame, or it has lain long enough.
-            let due = state.wanted >= state.next_ticket || frame_due.is_some_and(|due| due <= now);
-            if !state.frame.is_empty() && (due || state.finishing) {
-                self.hand_over_frame(&mut state);
-            }
-            if state.finishing {
-                self.push_drops(&mut state);
-                break Task::Finish(state.take_work());
-            }
-            if !state.work.is_empty() || wanted {
-                break Task::Write(state.take_work(), wanted);
-            }
-            // A frame that is begun while the writer sleeps wakes it, to learn of the frame's deadline.
-            state.writer_idle = state.frame.is_empty();
-            state = match [deadline, frame_due].into_iter().flatten().min() {
-                None => self.work.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Some(until) if until <= now => return Task::Timeout,
-                Some(until) => self.work.wait_timeout(state, until - now).unwrap_or_else(PoisonError::into_inner).0,
-            };
-            state.writer_idle = false;
-        };
-        self.wake_for_room(state);
-        task
-    }
-
     /// Wakes who waits for room.
     fn wake_for_room(&self, mut state: MutexGuard<'_, State>) {
         let wakers = state.room_wakers.take();
         drop(state);
         self.space.notify_all();
         wakers.wake();
-    }
-
-    /// Wakes who waits for something to be durable.
-    fn wake_for_durable(&self, mut state: MutexGuard<'_, State>) {
-        let wakers = state.durable_wakers.take();
-        drop(state);
-        self.durable.notify_all();
-        wakers.wake();
-    }
-
-    /// Gives buffers back to be filled again.
-    pub(super) fn recycle(&self, buffers: impl IntoIterator<Item = Vec<u8>>) {
-        let mut state = self.lock();
-        for buffer in buffers {
-            // One that a huge record has made grow isn't kept, nor one that was never a frame's.
-            let fits = (self.frame_bytes..=4 * self.frame_bytes.max(64 << 10)).contains(&buffer.capacity());
-            if fits && state.buffers.len() < self.max_spare {
-                state.buffers.push(buffer);
-            }
-        }
-    }
-
-    /// Everything up to `ticket` is durable, and all records before `seq`.
-    pub(super) fn set_durable(&self, ticket: Ticket, seq: u64) {
-        let mut state = self.lock();
-        state.durable_tickets = state.durable_tickets.max(ticket + 1);
-        self.durable_seq.fetch_max(seq, Ordering::AcqRel);
-        self.wake_for_durable(state);
-    }
-
-    /// Nothing is recorded any more. `unsynced` was written and isn't durable, `at_hand` was taken and not yet written.
-    pub(super) fn fail(&self, error: Arc<SegmentError>, unsynced: Vec<PendingFrame>, at_hand: WorkQueue) {
-        let mut state = self.lock();
-        state.failure = Some(error);
-        if !state.frame.is_empty() {
-            self.hand_over_frame(&mut state);
-        }
-        let waiting = state.take_work();
-        state.lost = unsynced;
-        state.lost.extend(at_hand.into_iter().chain(waiting).filter_map(|(_, work)| match work {
-            Work::Frame(filled) => Some(lost::uncompressed(filled)),
-            _ => None,
-        }));
-        state.buffers = Vec::new();
-        drop(state);
-        self.wake_all();
-    }
-
-    /// The writer has ended: whoever still waits, waits in vain.
-    pub(super) fn end(&self) {
-        self.lock().ended = true;
-        self.wake_all();
-    }
-
-    fn wake_all(&self) {
-        self.wake_for_durable(self.lock());
-        self.wake_for_room(self.lock());
     }
 
     /// The session ends: the writer is to write what remains, and nobody can record any more.

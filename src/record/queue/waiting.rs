@@ -81,3 +81,35 @@ impl State {
         self.work.front().map_or(self.next_ticket, |(ticket, _)| *ticket) - 1
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_task_that_asks_often_is_kept_and_woken_once() {
+        let counts = [Arc::new(Count::default()), Arc::new(Count::default())];
+        let mut wakers = Wakers::default();
+        for _ in 0..100 {
+            // A new waker each time, for the same task.
+            counts.iter().for_each(|count| wakers.add(&Waker::from(count.clone())));
+        }
+        assert_eq!(wakers.0.len(), 2);
+        wakers.take().wake();
+        wakers.take().wake();
+        assert!(counts.iter().all(|count| count.0.load(Ordering::Relaxed) == 1));
+    }
+}

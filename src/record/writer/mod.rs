@@ -1,12 +1,13 @@
 //! The writer thread: compresses, checksums, writes, syncs and rotates, and starts over on a new segment when the
 //! disk fails.
 
+mod syncing;
 mod unsynced;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use prost::Message;
@@ -15,23 +16,15 @@ use uuid::Uuid;
 use self::unsynced::{Unseen, Unsynced, UnsyncedFrame};
 use super::clock::SessionClock;
 use super::frame_builder::FilledFrame;
-use super::options::{RecorderOptions, SyncPolicy};
+use super::options::RecorderOptions;
 use super::queue::{Queue, Task, Ticket, Work, WorkQueue};
+use super::stats::Counters;
 use super::value::Timestamp;
 use crate::format::{
     Abandoned, AddedFlows, ClockStep, Codec, FORMAT_VERSION, FRAME_HEADER_BYTES, IngestionConfig, Kind, Mark,
     MarkMessage, PayloadEncoder, SegmentHeader, TimeRange,
 };
 use crate::segment::{PendingFrame, SegmentError, SegmentWriter};
-
-/// What the writer has done, for whoever asks.
-#[derive(Debug, Default)]
-pub(super) struct Counters {
-    pub(super) bytes_written: AtomicU64,
-    pub(super) segments: AtomicU64,
-    pub(super) syncs: AtomicU64,
-    pub(super) io_errors: AtomicU64,
-}
 
 /// The state of the writer thread.
 pub(super) struct Writer {
@@ -154,17 +147,6 @@ impl Writer {
                 }
             }
         }
-    }
-
-    /// When something is due that no new work announces.
-    fn deadline(&self) -> Option<Instant> {
-        let sync = match self.options.sync {
-            SyncPolicy::Interval(interval) => self.unsynced.since().and_then(|since| since.checked_add(interval)),
-            _ => None,
-        };
-        let has_records = self.segment.as_ref().is_some_and(|segment| !segment.is_empty());
-        let age = self.options.segment_age.filter(|_| has_records).and_then(|age| self.segment_began.checked_add(age));
-        [sync, age].into_iter().flatten().min()
     }
 
     fn process(&mut self, work: WorkQueue) -> Result<(), SegmentError> {
@@ -317,83 +299,6 @@ impl Writer {
         let segment = self.segment.take()?;
         self.closed_bytes += segment.len();
         Some(segment)
-    }
-
-    fn rotate_if_due(&mut self) -> Result<(), SegmentError> {
-        let Some(segment) = &self.segment else { return Ok(()) };
-        let old = self.options.segment_age.is_some_and(|age| self.segment_began.elapsed() >= age);
-        if segment.len() >= self.options.segment_bytes || (old && !segment.is_empty()) { self.seal() } else { Ok(()) }
-    }
-
-    /// Seals the open segment, if there is one. The next frame begins a new one.
-    fn seal(&mut self) -> Result<(), SegmentError> {
-        let Some(segment) = &mut self.segment else { return Ok(()) };
-        self.counters.syncs.fetch_add(1, Ordering::Relaxed);
-        match segment.seal_in_place() {
-            Ok(_) => {
-                self.close();
-                self.count_bytes();
-                self.confirm();
-                Ok(())
-            }
-            Err(error) => self.recover(&error),
-        }
-    }
-
-    /// Ends the session.
-    fn end(&mut self) -> Result<(), SegmentError> {
-        self.seal()?;
-        // Had sealing failed, the segment that took its place is to be sealed too.
-        self.seal()?;
-        if let Some(segment) = &mut self.segment {
-            return Err(SegmentError::Abandoned { path: segment.path() });
-        }
-        // What came behind the last rotation has been waiting for nothing else.
-        self.confirm();
-        Ok(())
-    }
-
-    fn sync_is_due(&self, wanted: bool) -> bool {
-        if self.unsynced.is_empty() {
-            return false;
-        }
-        let due = match self.options.sync {
-            // Whoever waits for a record says so; until then, more may join the same sync.
-            SyncPolicy::EveryRecord | SyncPolicy::OnRotation => false,
-            SyncPolicy::Interval(interval) => self.unsynced.since().is_some_and(|since| since.elapsed() >= interval),
-            SyncPolicy::Bytes(bytes) => self.unsynced.raw_bytes() >= bytes,
-        };
-        wanted || due || self.unsynced.bytes() >= self.options.unsynced_bytes
-    }
-
-    fn sync_if(&mut self, wanted: bool) -> Result<(), SegmentError> {
-        self.rotate_if_due()?;
-        if self.sync_is_due(wanted) {
-            return self.sync();
-        }
-        if wanted && self.unsynced.is_empty() {
-            // All of it was synced on the way.
-            self.confirm();
-        }
-        Ok(())
-    }
-
-    fn sync(&mut self) -> Result<(), SegmentError> {
-        let Some(segment) = &mut self.segment else { return Ok(()) };
-        self.counters.syncs.fetch_add(1, Ordering::Relaxed);
-        match segment.sync() {
-            Ok(()) => {
-                self.confirm();
-                Ok(())
-            }
-            Err(error) => self.recover(&error),
-        }
-    }
-
-    /// All that was written is durable.
-    fn confirm(&mut self) {
-        self.queue.set_durable(self.last_ticket, self.written_seq);
-        self.queue.recycle(self.unsynced.clear());
     }
 
     /// Marks a jump of the wall clock.

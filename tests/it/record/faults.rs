@@ -10,16 +10,16 @@ use crate::support::recording::{Owned, Segment, at, counted, counter_schema, enc
 use crate::support::storage::{Fault, FaultyStorage, Op};
 
 /// Records of the workload below, in order.
-const RECORDS: u64 = 9;
+pub(super) const RECORDS: u64 = 9;
 
 /// Record 6 is of the flow that is added on the way.
-fn expected(seq: u64) -> Vec<u8> {
+pub(super) fn expected(seq: u64) -> Vec<u8> {
     if seq == 6 { encoded("late", 6, &[Owned::Uint64(6)]) } else { counted(seq) }
 }
 
 /// One call after the other until one fails, as a program would. Which operations this makes of the disk doesn't depend on
 /// how fast the writer is.
-fn workload(recorder: &Recorder) -> Result<(), RecordError> {
+pub(super) fn workload(recorder: &Recorder) -> Result<(), RecordError> {
     let flow = recorder.flow("f")?;
     let record = |number| recorder.record(&flow, at(number), &[Value::Uint64(number)]).map(drop);
     (0..3).try_for_each(record)?;
@@ -56,7 +56,7 @@ fn check_power_cuts(storage: &FaultyStorage, durable: u64) {
     }
 }
 
-fn operations() -> Vec<Op> {
+pub(super) fn operations() -> Vec<Op> {
     let storage = FaultyStorage::new();
     let recorder = Recorder::create("root", &counter_schema(), quiet(&storage)).unwrap();
     workload(&recorder).unwrap();

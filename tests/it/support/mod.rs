@@ -13,3 +13,4 @@ pub(crate) mod port;
 pub(crate) mod proxy;
 pub(crate) mod recording;
 pub(crate) mod storage;
+pub(crate) mod tasks;
