@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
-use sift_rs::ingest::v1::IngestWithConfigDataStreamRequest;
+use sift_rs::ingest::v1::ingest_with_config_data_channel_value::Type;
+use sift_rs::ingest::v1::{IngestWithConfigDataChannelValue, IngestWithConfigDataStreamRequest};
 use sift_rs::{Credentials, SiftChannelBuilder};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_stream::wrappers::TcpListenerStream;
@@ -43,28 +44,32 @@ async fn an_existing_channel_does_all_that_a_connection_does() {
     assert_eq!(connection.destination_name(), "the rover's");
     assert!(!format!("{connection:?}").contains(KEY));
     connection.check().await.unwrap();
+    assert!(connection.organization().await.unwrap().is_some());
     let registration = register(&connection, &config(&["a"]), Some(&run(Some("k")))).await.unwrap();
     assert!(registration.config_created && registration.run_created);
-    let message = IngestWithConfigDataStreamRequest {
+    let values = [Type::Double(0.5), Type::Int32(7)];
+    let stored = IngestWithConfigDataStreamRequest {
         flow: "a".to_owned(),
-        ingestion_config_id: registration.ingestion_config_id,
-        run_id: registration.run_id.unwrap(),
+        timestamp: Some(pbjson_types::Timestamp { seconds: 1, nanos: 1 }),
+        channel_values: values.map(|value| IngestWithConfigDataChannelValue { r#type: Some(value) }).to_vec(),
         ..Default::default()
     };
-    let stored = IngestWithConfigDataStreamRequest { flow: "a".to_owned(), ..Default::default() }.encode_to_vec();
+    let message = IngestWithConfigDataStreamRequest {
+        ingestion_config_id: registration.ingestion_config_id,
+        run_id: registration.run_id.unwrap(),
+        ..stored.clone()
+    };
     let mut stream = IngestStream::open(&connection.clone());
     stream.push(framed(&message)).await.unwrap();
-    // Without values and time it is refused; what matters is that it arrived.
-    let _ = stream.finish(PATIENT).await;
-    assert!(real.records.all().iter().all(|record| *record == stored));
-    let counts = real.receiver.counts();
-    assert_eq!(counts.requests_accepted + counts.requests_refused, 1);
+    stream.finish(PATIENT).await.unwrap();
+    assert_eq!(real.records.all(), [stored.encode_to_vec()]);
+    assert_eq!(real.receiver.counts().streams_acknowledged, 1);
 }
 
 #[tokio::test]
 async fn an_existing_channels_streams_carry_its_key_and_what_was_pushed() {
     let fake = Fake::default();
-    let channel = sift_channel(fake.serve(None).await, "their key".replace(' ', "-").as_str());
+    let channel = sift_channel(fake.serve(None).await, "their-key");
     let connection = Connection::from_channel(channel, "theirs", timeouts());
     let messages: Vec<_> = (0..3000)
         .map(|n| IngestWithConfigDataStreamRequest { flow: format!("flow-{n}"), ..Default::default() })

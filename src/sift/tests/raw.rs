@@ -13,8 +13,10 @@ use tonic::server::NamedService;
 
 type RawFuture = Pin<Box<dyn Future<Output = Result<http::Response<Body>, Infallible>> + Send>>;
 
+type Answers = dyn Fn(&http::HeaderMap) -> http::Response<Body> + Send + Sync;
+
 #[derive(Clone)]
-pub(super) struct Raw(Arc<dyn Fn(&http::HeaderMap) -> http::Response<Body> + Send + Sync>);
+pub(super) struct Raw(Arc<Answers>);
 
 impl Raw {
     pub(super) fn new(answer: impl Fn() -> http::Response<Body> + Send + Sync + 'static) -> Raw {

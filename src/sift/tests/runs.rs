@@ -55,7 +55,8 @@ async fn what_is_given_and_differs_is_set_and_the_rest_left_alone() {
     real.runs().update_run(request).await.unwrap();
     expected.is_pinned = true;
 
-    let updates: [(RunRequest, fn(&mut Run)); 7] = [
+    type Change = fn(&mut Run);
+    let updates: [(RunRequest, Change); 7] = [
         (RunRequest { name: "flight 7b".to_owned(), ..bare() }, |run| run.name = "flight 7b".to_owned()),
         (RunRequest { description: Some("over land".to_owned()), ..bare() }, |run| {
             (run.name, run.description) = ("flight 7".to_owned(), "over land".to_owned());
