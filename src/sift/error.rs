@@ -323,3 +323,51 @@ pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_way_to_fail_counts_as_a_grpc_status() {
+        let second = Duration::from_secs(1);
+        for number in 1..17 {
+            let refused = SendError::Refused(Status::new(Code::from_i32(number), ""));
+            assert_eq!(i32::from(refused.code_number()), number);
+        }
+        for (error, number) in [
+            (SendError::Transport { detail: "reset".to_owned() }, 14),
+            (SendError::AcknowledgementTimeout { waited: second }, 4),
+            (SendError::Stalled { waited: second }, 4),
+            (SendError::HttpStatus { status: 401 }, 16),
+            (SendError::HttpStatus { status: 403 }, 7),
+            (SendError::HttpStatus { status: 404 }, 12),
+            (SendError::HttpStatus { status: 503 }, 14),
+            (SendError::HttpStatus { status: 418 }, 2),
+            (SendError::NoStatus, 2),
+            (SendError::NoResponse, 2),
+            (SendError::OversizedResponse { limit: 1 }, 2),
+            (SendError::EndedEarly, 2),
+            (SendError::Ended, 2),
+        ] {
+            assert_eq!(error.code_number(), number, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_failure_to_connect_keeps_its_fault_and_its_words() {
+        let fault = Fault::Transient { retry_after: Some(Duration::from_secs(3)) };
+        let busy = || ConnectError::PingFailed { name: "here".to_owned(), detail: "busy".to_owned(), fault };
+        let error = RegisterError::from(busy());
+        assert_eq!((error.fault(), error.is_transient()), (fault, true));
+        assert_eq!(error.to_string(), busy().to_string());
+        let ill = ConnectError::PingFailed { name: "here".to_owned(), detail: "ill".to_owned(), fault: Fault::Data };
+        let denied = ConnectError::PermissionDenied { name: "here".to_owned(), detail: "no".to_owned() };
+        for error in [ill, denied] {
+            let error = RegisterError::from(error);
+            assert_eq!((error.fault(), error.is_transient()), (Fault::Destination, false), "never the data's: {error}");
+        }
+        let gone = RegisterError::from(ConnectError::Refused { name: "here".to_owned() });
+        assert_eq!(gone.fault(), Fault::Transient { retry_after: None });
+    }
+}

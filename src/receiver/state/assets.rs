@@ -1,7 +1,7 @@
 //! Assets. Their names are unique, whatever the case of the letters.
 
 use super::{Numbered, Registry, State, id_of, now};
-use crate::receiver::error::RegistryError;
+use crate::receiver::error::{RegistryError, clipped};
 use prost::Message;
 use sift_rs::assets::v1::{Asset, CreateAssetRequest};
 
@@ -89,7 +89,8 @@ impl Registry {
                 }
                 other => {
                     return Err(RegistryError::Invalid(format!(
-                        "the field {other:?} of an asset can't be updated; those that can are tags, metadata, archived_date and is_archived"
+                        "the field {:?} of an asset can't be updated; those that can are tags, metadata, archived_date and is_archived",
+                        clipped(other)
                     )));
                 }
             }
@@ -122,5 +123,26 @@ impl Registry {
         }
         archived.sort_unstable();
         Ok(archived)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_update_changes_what_the_mask_names_or_nothing_at_all() {
+        let registry = Registry::new();
+        let request =
+            CreateAssetRequest { name: "rover".into(), tags: vec!["old".into()], ..CreateAssetRequest::default() };
+        let made = registry.create_asset(&request).unwrap();
+        let update = Asset { tags: vec!["new".into()], name: "not asked for".into(), ..made.clone() };
+        let changed = registry.update_asset(&update, &["tags".into()]).unwrap();
+        assert_eq!((changed.name.as_str(), &changed.tags), ("rover", &update.tags));
+        let refused = "x".repeat(100_000);
+        let error = registry.update_asset(&made, &["tags".into(), refused]).unwrap_err();
+        assert!(matches!(error, RegistryError::Invalid(_)));
+        assert!(error.to_string().len() < 1000, "it has to fit into a header");
+        assert_eq!(registry.asset(&made.asset_id).unwrap(), changed);
     }
 }

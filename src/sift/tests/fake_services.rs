@@ -158,8 +158,10 @@ impl AssetService for Fake {
             return Ok(Response::new(GetAssetResponse::default()));
         }
         let asset_id = request.into_inner().asset_id;
+        let known = self.state().updated_assets.iter().rev().find(|asset| asset.asset_id == asset_id).cloned();
         let name = asset_id.trim_start_matches("asset:").to_owned();
-        Ok(Response::new(GetAssetResponse { asset: Some(Asset { asset_id, name, ..Asset::default() }) }))
+        let asset = known.unwrap_or(Asset { asset_id, name, ..Asset::default() });
+        Ok(Response::new(GetAssetResponse { asset: Some(asset) }))
     }
 
     async fn delete_asset(&self, _: Request<DeleteAssetRequest>) -> Answer<DeleteAssetResponse> {
@@ -178,8 +180,13 @@ impl AssetService for Fake {
         Ok(Response::new(ListAssetsResponse { assets, ..ListAssetsResponse::default() }))
     }
 
-    async fn update_asset(&self, _: Request<UpdateAssetRequest>) -> Answer<UpdateAssetResponse> {
-        Err(Status::unimplemented("not faked"))
+    async fn update_asset(&self, request: Request<UpdateAssetRequest>) -> Answer<UpdateAssetResponse> {
+        self.enter("UpdateAsset", &request).await?;
+        let UpdateAssetRequest { asset, update_mask } = request.into_inner();
+        let mut state = self.state();
+        state.masks.push(update_mask.unwrap().paths);
+        state.updated_assets.extend(asset.clone());
+        Ok(Response::new(UpdateAssetResponse { asset }))
     }
 
     async fn archive_asset(&self, _: Request<ArchiveAssetRequest>) -> Answer<ArchiveAssetResponse> {
@@ -215,22 +222,35 @@ impl RunService for Fake {
             run_id: format!("run-{}", state.runs.len()),
             name: request.name,
             client_key: request.client_key,
+            description: request.description,
+            tags: request.tags,
+            metadata: request.metadata,
             ..Run::default()
         };
         state.runs.push(run.clone());
         Ok(Response::new(CreateRunResponse { run: Some(run) }))
     }
 
-    async fn get_run(&self, _: Request<GetRunRequest>) -> Answer<GetRunResponse> {
-        Err(Status::unimplemented("not faked"))
+    async fn get_run(&self, request: Request<GetRunRequest>) -> Answer<GetRunResponse> {
+        self.enter("GetRun", &request).await?;
+        // As the ids stand, whichever was asked for.
+        let run = self.state().runs.first().cloned();
+        Ok(Response::new(GetRunResponse { run }))
     }
 
     async fn create_adhoc_run(&self, _: Request<CreateAdhocRunRequest>) -> Answer<CreateAdhocRunResponse> {
         Err(Status::unimplemented("not faked"))
     }
 
-    async fn update_run(&self, _: Request<UpdateRunRequest>) -> Answer<UpdateRunResponse> {
-        Err(Status::unimplemented("not faked"))
+    async fn update_run(&self, request: Request<UpdateRunRequest>) -> Answer<UpdateRunResponse> {
+        self.enter("UpdateRun", &request).await?;
+        let UpdateRunRequest { run, update_mask } = request.into_inner();
+        let mut state = self.state();
+        state.masks.push(update_mask.unwrap().paths);
+        if state.answers_without_content {
+            return Ok(Response::new(UpdateRunResponse::default()));
+        }
+        Ok(Response::new(UpdateRunResponse { run }))
     }
 
     async fn delete_run(&self, _: Request<DeleteRunRequest>) -> Answer<DeleteRunResponse> {

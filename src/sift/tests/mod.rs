@@ -3,10 +3,15 @@
 
 mod fake_services;
 mod raw;
+mod real;
 mod support;
 
+mod assets;
+mod channels;
 mod connecting;
 mod destinations;
+mod gzip;
 mod naming;
 mod registering;
+mod runs;
 mod sending;

@@ -13,11 +13,18 @@ use tonic::server::NamedService;
 
 type RawFuture = Pin<Box<dyn Future<Output = Result<http::Response<Body>, Infallible>> + Send>>;
 
+type Answers = dyn Fn(&http::HeaderMap) -> http::Response<Body> + Send + Sync;
+
 #[derive(Clone)]
-pub(super) struct Raw(Arc<dyn Fn() -> http::Response<Body> + Send + Sync>);
+pub(super) struct Raw(Arc<Answers>);
 
 impl Raw {
     pub(super) fn new(answer: impl Fn() -> http::Response<Body> + Send + Sync + 'static) -> Raw {
+        Raw(Arc::new(move |_| answer()))
+    }
+
+    /// One that looks at the request's headers.
+    pub(super) fn looking(answer: impl Fn(&http::HeaderMap) -> http::Response<Body> + Send + Sync + 'static) -> Raw {
         Raw(Arc::new(answer))
     }
 
@@ -25,8 +32,9 @@ impl Raw {
         let answer = self.0.clone();
         Box::pin(async move {
             // The whole request is read first, as by a server that acknowledges.
-            request.into_body().collect().await.unwrap();
-            Ok(answer())
+            let (head, body) = request.into_parts();
+            body.collect().await.unwrap();
+            Ok(answer(&head.headers))
         })
     }
 }

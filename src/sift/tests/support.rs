@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use sift_rs::assets::v1::Asset;
 use sift_rs::assets::v1::asset_service_server::AssetServiceServer;
 use sift_rs::ingest::v1::IngestWithConfigDataStreamRequest;
 use sift_rs::ingest::v1::ingest_service_server::IngestServiceServer;
@@ -17,6 +18,7 @@ use sift_rs::runs::v2::{CreateRunRequest, Run};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::Status;
+use tonic::codec::CompressionEncoding;
 use tonic::metadata::MetadataMap;
 use tonic::transport::server::Router;
 use tonic::transport::{Server, ServerTlsConfig};
@@ -55,6 +57,9 @@ pub(super) struct State {
     pub(super) configs: Vec<IngestionConfig>,
     pub(super) flows: Vec<FlowConfig>,
     pub(super) runs: Vec<Run>,
+    /// The field mask of each update, and the assets as they were sent.
+    pub(super) masks: Vec<Vec<String>>,
+    pub(super) updated_assets: Vec<Asset>,
     /// Flows per page; 0 means all.
     pub(super) page: usize,
     /// The next that many lists show nothing, as if another client were just making it.
@@ -68,6 +73,8 @@ pub(super) struct State {
     /// Statuses for the next calls of any method but ping.
     pub(super) failures: VecDeque<Status>,
     pub(super) ingest: Ingest,
+    /// Whether a server that begins to serve takes compressed ingest streams.
+    pub(super) takes_gzip: bool,
     pub(super) streams: Vec<Ended>,
 }
 
@@ -82,6 +89,8 @@ impl Default for State {
             configs: Vec::new(),
             flows: Vec::new(),
             runs: Vec::new(),
+            masks: Vec::new(),
+            updated_assets: Vec::new(),
             page: 0,
             hidden_configs: 0,
             hidden_runs: 0,
@@ -92,6 +101,7 @@ impl Default for State {
             hangs_on: None,
             failures: VecDeque::new(),
             ingest: Ingest::default(),
+            takes_gzip: false,
             streams: Vec::new(),
         }
     }
@@ -138,13 +148,17 @@ impl Fake {
     }
 
     fn services(&self, mut server: Server) -> Router {
+        let mut ingest = IngestServiceServer::new(self.clone());
+        if self.state().takes_gzip {
+            ingest = ingest.accept_compressed(CompressionEncoding::Gzip);
+        }
         server
             .add_service(PingServiceServer::new(self.clone()))
             .add_service(MeServiceServer::new(self.clone()))
             .add_service(IngestionConfigServiceServer::new(self.clone()))
             .add_service(AssetServiceServer::new(self.clone()))
             .add_service(RunServiceServer::new(self.clone()))
-            .add_service(IngestServiceServer::new(self.clone()))
+            .add_service(ingest)
     }
 
     /// Serves, and connects to it.
