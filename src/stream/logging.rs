@@ -180,6 +180,12 @@ impl LogQueue {
         self.held.take()
     }
 
+    /// The next one as it was put in.
+    #[cfg(test)]
+    pub(super) fn raw(&mut self) -> Option<LogEvent> {
+        self.receiver.try_recv().ok()
+    }
+
     /// What to hand out now that this one has come: nothing, it, or what was held back and then it.
     fn collapse(&mut self, mut event: LogEvent) -> Option<LogEvent> {
         if event.place.is_some() && event.place == self.last {
@@ -200,3 +206,6 @@ impl LogQueue {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -359,5 +359,6 @@ impl Write for Bounded {
     }
 }
 
-#[cfg(test)]
+// With `cli` comes a subscriber as applications have them.
+#[cfg(all(test, feature = "cli"))]
 mod tests;

@@ -86,9 +86,8 @@ fn log_channels(session_name: &str) -> Vec<ChannelConfig> {
 fn client_key(flows: &[FlowConfig]) -> String {
     let mut hash = Sha256::new();
     for flow in flows {
-        for part in [&flow.name[..], "flow", ""] {
-            update(&mut hash, part);
-        }
+        update(&mut hash, &flow.name);
+        update(&mut hash, &flow.channels.len().to_string());
         for channel in &flow.channels {
             update(&mut hash, &channel.name);
             update(&mut hash, &channel.unit);
@@ -187,3 +186,6 @@ fn rows(snapshot: &SiftStreamMetricsSnapshot) -> Vec<Row> {
     ]);
     rows
 }
+
+#[cfg(test)]
+mod tests;

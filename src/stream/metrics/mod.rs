@@ -292,3 +292,6 @@ impl StreamMetrics {
 fn per_second(count: u64, seconds: f64) -> f64 {
     if seconds > 0.0 { count as f64 / seconds } else { 0.0 }
 }
+
+#[cfg(test)]
+mod tests;

@@ -71,3 +71,6 @@ fn log(sink: &mut impl MetricsSink, metrics: &StreamMetrics, event: &LogEvent) {
         metrics.log_dropped();
     }
 }
+
+#[cfg(test)]
+mod tests;
