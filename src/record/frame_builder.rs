@@ -46,6 +46,17 @@ pub(super) struct FilledFrame {
     pub(super) began: Option<Instant>,
 }
 
+impl FilledFrame {
+    /// Bytes of its records, without their lengths.
+    pub(super) fn record_bytes(&self) -> u64 {
+        record_bytes(self.buffer.len() - FRAME_HEADER_BYTES, self.count)
+    }
+}
+
+fn record_bytes(payload: usize, count: u32) -> u64 {
+    (payload as u64).saturating_sub(u64::from(count) * RECORD_PREFIX_BYTES as u64)
+}
+
 impl FrameBuilder {
     pub(super) fn new(frame_bytes: usize) -> Self {
         let mut builder = Self {
@@ -79,6 +90,11 @@ impl FrameBuilder {
     /// Bytes of the payload so far.
     pub(super) fn len(&self) -> usize {
         self.buffer.len() - FRAME_HEADER_BYTES
+    }
+
+    /// Bytes of the records so far, without their lengths.
+    pub(super) fn record_bytes(&self) -> u64 {
+        record_bytes(self.len(), self.count)
     }
 
     pub(super) fn is_empty(&self) -> bool {

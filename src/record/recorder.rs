@@ -325,6 +325,7 @@ impl Recorder {
             records: state.next_seq,
             durable_seq: self.queue.durable_seq(),
             dropped: state.dropped,
+            recorded_bytes: state.recorded_bytes(),
             waiting: state.waiting(),
             non_finite: state.non_finite + state.frame.non_finite(),
             bytes_written: self.counters.bytes_written.load(Ordering::Relaxed),
@@ -332,6 +333,11 @@ impl Recorder {
             syncs: self.counters.syncs.load(Ordering::Relaxed),
             io_errors: self.counters.io_errors.load(Ordering::Relaxed),
         }
+    }
+
+    /// Why nothing can be recorded any more; `None` while it can.
+    pub fn failure(&self) -> Option<RecordError> {
+        self.queue.check(&self.queue.lock()).err()
     }
 
     /// Writes what remains, seals the segment, and ends the session. Returns the final figures.

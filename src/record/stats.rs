@@ -11,6 +11,8 @@ pub struct RecorderStats {
     pub durable_seq: u64,
     /// Records dropped because the disk was behind.
     pub dropped: u64,
+    /// Bytes of the records that were given a seq.
+    pub recorded_bytes: u64,
     /// Records that the writer hasn't taken yet.
     pub waiting: u64,
     /// Values that were NaN or infinite: recorded, but Sift will refuse them.

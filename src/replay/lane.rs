@@ -120,7 +120,13 @@ impl Lanes {
 
     /// One lane over an open connection.
     pub fn single(connection: Connection) -> Self {
-        Self { first: Lane::new(connection), others: Vec::new(), next: AtomicUsize::new(0), destination: None, gzip: false }
+        Self {
+            first: Lane::new(connection),
+            others: Vec::new(),
+            next: AtomicUsize::new(0),
+            destination: None,
+            gzip: false,
+        }
     }
 
     /// How many there are.

@@ -49,16 +49,14 @@ pub use dead_letter::{
 };
 pub use dry::dry_run;
 pub use engine::{Work, replay, replay_until};
-#[cfg(feature = "stream")]
-pub(crate) use held::Held;
 pub use lane::Lanes;
 pub use observe::{Observer, Origin, ReplayEvent};
 pub use options::{After, OnReject, Rate, ReplayOptions, Rewrite, Selection};
+#[cfg(feature = "stream")]
+pub(crate) use outgoing::{Ids, Outgoing};
 pub use report::{Line, Report, Totals};
 pub use retire::{ArchiveError, check_archive};
 #[cfg(feature = "stream")]
-pub(crate) use outgoing::{Ids, Outgoing};
-#[cfg(feature = "stream")]
-pub(crate) use retry::{Attempts, Faulty, Patience, Stop};
+pub(crate) use retry::{Attempts, Faulty, Patience};
 pub use target::{PbfsId, Subject, Target};
 pub use watch::Watch;

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use crate::sift::message_prefix;
 use crate::format::{Fields, RecordInfo, Suffix, field, put_timestamp};
+use crate::sift::message_prefix;
 
 /// Which ids a record has of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

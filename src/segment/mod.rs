@@ -12,7 +12,7 @@ mod writer;
 
 pub use error::SegmentError;
 pub use identity::Identity;
-pub use name::{component, OPEN_SUFFIX, SEALED_SUFFIX, SegmentName, session_dir};
+pub use name::{OPEN_SUFFIX, SEALED_SUFFIX, SegmentName, component, session_dir};
 pub use pbfs::{PbfsEvent, PbfsReader, SNIFF_BYTES, is_pbfs};
 pub use reader::{Batch, Event, SegmentReader, SkipReason, Skipped};
 pub use storage::{Disk, FileLock, LockKind, Storage, StorageFile};

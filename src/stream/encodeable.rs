@@ -5,8 +5,9 @@ use std::hash::Hash;
 use prost::Message;
 use sift_rs::ingest::v1::IngestWithConfigDataStreamRequest;
 
-use super::descriptor::{FlowBuilder, FlowDescriptor};
+use super::descriptor::FlowDescriptor;
 use super::flow::Flow;
+use super::flow_builder::FlowBuilder;
 use super::intake::Intake;
 use super::time::TimeValue;
 use crate::record::{self, RecordError};
@@ -19,10 +20,7 @@ pub trait Encodeable: Send + Sync {
 
     /// As a request, to be handed back; `known` are the flows of the stream.
     #[doc(hidden)]
-    fn into_request(
-        self,
-        known: &dyn Fn(&str) -> Option<FlowDescriptor<String>>,
-    ) -> IngestWithConfigDataStreamRequest;
+    fn into_request(self, known: &dyn Fn(&str) -> Option<FlowDescriptor<String>>) -> IngestWithConfigDataStreamRequest;
 }
 
 impl Encodeable for Flow {
@@ -33,10 +31,7 @@ impl Encodeable for Flow {
         intake.offer(&flow, self.timestamp.timestamp(), &values)
     }
 
-    fn into_request(
-        self,
-        known: &dyn Fn(&str) -> Option<FlowDescriptor<String>>,
-    ) -> IngestWithConfigDataStreamRequest {
+    fn into_request(self, known: &dyn Fn(&str) -> Option<FlowDescriptor<String>>) -> IngestWithConfigDataStreamRequest {
         let plain = IngestWithConfigDataStreamRequest { flow: self.flow_name.clone(), ..Default::default() };
         // It was taken for right before it was found that nobody takes it.
         known(&self.flow_name).and_then(|descriptor| self.into_request(&descriptor).ok()).unwrap_or(plain)
@@ -51,7 +46,7 @@ impl<K: Eq + Hash + Send + Sync> Encodeable for FlowBuilder<'_, K> {
             let values: Vec<_> = self.values().collect();
             return intake.offer(&flow, record::Timestamp::now(), &values);
         }
-        intake.offer_request(&self.clone().request(TimeValue::now()).encode_to_vec())
+        intake.offer_request(&self.encoded(TimeValue::now()))
     }
 
     fn into_request(self, _: &dyn Fn(&str) -> Option<FlowDescriptor<String>>) -> IngestWithConfigDataStreamRequest {

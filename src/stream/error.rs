@@ -27,9 +27,7 @@ pub enum StreamError {
     #[error(transparent)]
     State(#[from] StateError),
     /// Another stream or replay is at work on the same files.
-    #[error(
-        "{source}. A stream must be alone with its files: give each one a backups_dir or a client key of its own"
-    )]
+    #[error("{source}. A stream must be alone with its files: give each one a backups_dir or a client key of its own")]
     Shared {
         /// What stands in the way.
         source: StateError,

@@ -28,18 +28,11 @@ impl Flow {
         Self { flow_name: flow_name.to_string(), timestamp, values: values.to_vec() }
     }
 
-    /// The values as a recorder takes them.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the streams call it"))]
-    pub(super) fn named(&self) -> Vec<(&str, record::Value<'_>)> {
-        self.values.iter().map(|given| (given.name.as_str(), given.value.borrowed())).collect()
-    }
-
     /// As a request without ids, its values in the channels' order.
     ///
     /// # Errors
     /// [`RecordError::UnknownFlow`] if it is another flow's descriptor, [`RecordError::UnknownChannel`],
     /// [`RecordError::RepeatedChannel`], [`RecordError::ValueType`].
-    #[cfg_attr(not(test), expect(dead_code, reason = "the streams call it"))]
     pub(super) fn into_request(
         self,
         descriptor: &FlowDescriptor<String>,

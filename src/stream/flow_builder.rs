@@ -3,6 +3,7 @@
 use std::borrow::Borrow;
 use std::hash::Hash;
 
+use prost::Message;
 use sift_rs::common::r#type::v1::ChannelDataType;
 use sift_rs::ingest::v1::IngestWithConfigDataStreamRequest;
 
@@ -72,26 +73,28 @@ impl<K> FlowBuilder<'_, K> {
         }
     }
 
+    /// The request, encoded, of a builder that is used once more.
+    pub(super) fn encoded(&self, now: TimeValue) -> Vec<u8> {
+        let (descriptor, values, run_id) = (self.descriptor, self.values.clone(), self.run_id.clone());
+        FlowBuilder { descriptor, values, run_id }.request(now).encode_to_vec()
+    }
+
     /// The flow's name.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the streams call it"))]
     pub(super) fn flow_name(&self) -> &str {
         &self.descriptor.name
     }
 
     /// Empty if there is none.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the streams call it"))]
     pub(super) fn ingestion_config_id(&self) -> &str {
         &self.descriptor.ingestion_config_id
     }
 
     /// Empty if there is none.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the streams call it"))]
     pub(super) fn run_id(&self) -> &str {
         &self.run_id
     }
 
     /// The values in the channels' order, as a recorder takes them.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the streams call it"))]
     pub(super) fn values(&self) -> impl ExactSizeIterator<Item = record::Value<'_>> {
         self.values.iter().map(Value::borrowed)
     }

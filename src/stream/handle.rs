@@ -30,8 +30,11 @@ pub(super) mod sealed {
     pub trait Mode: Send + Sync + Sized {
         fn intake(&self) -> &dyn Intake;
 
-        /// Goes on with another run, or with none.
-        fn attach(&mut self, run: Option<RunSelector>) -> impl Future<Output = Result<Option<Run>, StreamError>> + Send;
+        /// Goes on with another run.
+        fn attach(&mut self, run: RunSelector) -> impl Future<Output = Result<Run, StreamError>> + Send;
+
+        /// Goes on without a run.
+        fn detach(&mut self);
 
         /// Makes flows known, to the stream and to Sift.
         fn add_flows(&mut self, flows: &[FlowConfig]) -> impl Future<Output = Result<(), StreamError>> + Send;
@@ -52,9 +55,13 @@ pub struct IngestionConfigEncoder {
 }
 
 impl IngestionConfigEncoder {
+    pub(super) fn get(&self) -> &HashMap<String, FlowDescriptor<String>> {
+        &self.flows
+    }
+
     pub(super) fn add(&mut self, flows: &[FlowConfig]) -> Result<(), StreamError> {
         for flow in flows {
-            let descriptor = FlowDescriptor::try_from(("", flow))?;
+            let descriptor = FlowDescriptor::try_from(("", flow)).map_err(RecordError::from)?;
             self.flows.entry(flow.name.clone()).or_insert(descriptor);
         }
         Ok(())
@@ -101,9 +108,7 @@ impl<T: Transport> SiftStream<IngestionConfigEncoder, T> {
     pub fn try_send<M: Encodeable>(&self, message: M) -> Result<(), SiftStreamTrySendError<Request>> {
         match message.offer(self.transport.intake()) {
             Ok(_) => Ok(()),
-            Err(RecordError::Full) => {
-                Err(SiftStreamTrySendError::Channel(TrySendError::Full(self.hand_back(message))))
-            }
+            Err(RecordError::Full) => Err(SiftStreamTrySendError::Channel(TrySendError::Full(self.hand_back(message)))),
             Err(error) if ends(&error) => {
                 Err(SiftStreamTrySendError::Channel(TrySendError::Closed(self.hand_back(message))))
             }
@@ -245,17 +250,16 @@ impl<T: Transport> SiftStream<IngestionConfigEncoder, T> {
     /// What Sift says to it, if it can be asked; then everything is as it was. [`StreamError::Record`] if a stream with
     /// files can't begin another one.
     pub async fn attach_run(&mut self, run: RunSelector) -> Result<(), StreamError> {
-        self.run = self.transport.attach(Some(run)).await?;
+        self.run = Some(self.transport.attach(run).await?);
         Ok(())
     }
 
-    /// What is sent from now on goes into no run.
-    ///
-    /// # Errors
-    /// [`StreamError::Record`] if a stream with files can't begin another one.
-    pub async fn detach_run(&mut self) -> Result<(), StreamError> {
-        self.run = self.transport.attach(None).await?;
-        Ok(())
+    /// What is sent from now on goes into no run. A stream with files begins another one, and blocks while it is made;
+    /// should that fail, the stream is [`closed`](Self::closed): nothing goes into the wrong run.
+    pub fn detach_run(&mut self) {
+        if self.run.take().is_some() {
+            self.transport.detach();
+        }
     }
 
     /// The run that is attached. As long as Sift couldn't be asked, it has no id.

@@ -77,6 +77,31 @@ impl Intake for RecorderIntake {
     }
 }
 
+/// Nowhere: the stream is closed.
+pub(super) struct Closed;
+
+impl Intake for Closed {
+    fn flow(&self, _: &str) -> Result<record::Flow, RecordError> {
+        Err(RecordError::Finished)
+    }
+
+    fn offer(&self, _: &record::Flow, _: Timestamp, _: &[record::Value<'_>]) -> Result<Option<u64>, RecordError> {
+        Err(RecordError::Finished)
+    }
+
+    fn offer_request(&self, _: &[u8]) -> Result<Option<u64>, RecordError> {
+        Err(RecordError::Finished)
+    }
+
+    fn poll_room(&self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+
+    fn poll_safe(&self, _: u64, _: &mut Context<'_>) -> Poll<Result<(), RecordError>> {
+        Poll::Ready(Err(RecordError::Finished))
+    }
+}
+
 /// Into a queue.
 pub(super) struct QueueIntake {
     pub(super) pieces: Arc<Pieces>,

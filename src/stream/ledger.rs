@@ -59,8 +59,7 @@ impl Ledger {
 
     /// Sift has acknowledged these records: that is durably noted when this returns, and marked in the segment.
     pub(super) async fn confirm(&self, leg: &Arc<Leg>, target: &Target, seqs: &SeqSet) -> Result<(), StateError> {
-        let checkpoint =
-            |seqs| Checkpoint::Session { session: leg.id, seqs, outcome: Outcome::Acknowledged };
+        let checkpoint = |seqs| Checkpoint::Session { session: leg.id, seqs, outcome: Outcome::Acknowledged };
         self.state.checkpoints().save(target, seqs.ranges().map(checkpoint).collect()).await?;
         self.metrics.acknowledged(seqs.len());
         self.state.held().settle(leg.id, &self.done(leg).all());

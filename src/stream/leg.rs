@@ -8,6 +8,7 @@ use sift_rs::runs::v2::{CreateRunRequest, Run};
 use uuid::Uuid;
 
 use super::forms::{RunForm, RunSelector};
+use crate::format::Suffix;
 use crate::record::{Recorder, Schema, SchemaError};
 use crate::replay::{Outgoing, Target};
 
@@ -35,6 +36,22 @@ pub(super) struct Registered {
     pub(super) target: Target,
     /// Whether the config or the run was made just now.
     pub(super) fresh: bool,
+    /// Whether Sift is told to refuse what doesn't fit.
+    pub(super) end_stream: bool,
+}
+
+impl Registered {
+    /// The same for records that go into no run.
+    pub(super) fn without_run(&self) -> Self {
+        Self {
+            config_id: self.config_id.clone(),
+            outgoing: Outgoing::new(Suffix::new(&self.config_id, None, self.end_stream), 0),
+            run: None,
+            target: self.target.clone(),
+            fresh: false,
+            end_stream: self.end_stream,
+        }
+    }
 }
 
 impl Leg {
@@ -74,7 +91,16 @@ impl Leg {
     /// Sift knows the flows up to this mark.
     pub(super) fn told(&self, mark: usize) {
         let mut added = self.added();
-        added.1 = added.1.max(mark);
+        added.1 = added.1.max(mark.min(added.0.len()));
+    }
+
+    /// The same without a run.
+    pub(super) fn without_run(&self) -> Self {
+        let leg = Self::new(self.id, self.whole_config(), None, self.recorder.clone());
+        if let Some(registered) = self.registered() {
+            leg.set_registered(Arc::new(registered.without_run()));
+        }
+        leg
     }
 
     /// The config with all flows so far.
@@ -86,10 +112,7 @@ impl Leg {
 }
 
 /// What HEADER has to say.
-pub(super) fn schema(
-    config: &CreateIngestionConfigRequest,
-    run: Option<&RunSelector>,
-) -> Result<Schema, SchemaError> {
+pub(super) fn schema(config: &CreateIngestionConfigRequest, run: Option<&RunSelector>) -> Result<Schema, SchemaError> {
     let (form, id) = match run {
         None => (None, None),
         Some(RunSelector::ByForm(form)) => (Some(run_request(form).encode_to_vec()), None),

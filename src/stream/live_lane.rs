@@ -39,7 +39,7 @@ pub(super) struct LiveOptions {
 /// Sends what waits in a queue.
 pub(super) struct LiveLane {
     pub(super) setup: Arc<Setup>,
-    pub(super) lanes: Lanes,
+    pub(super) lanes: Arc<Lanes>,
     pub(super) pieces: Arc<Pieces>,
     pub(super) ledger: Arc<Ledger>,
     pub(super) options: LiveOptions,

@@ -3,6 +3,7 @@
 mod auto_register;
 mod builder;
 mod descriptor;
+mod disk;
 mod encodeable;
 mod error;
 mod file_backup;
@@ -15,6 +16,7 @@ mod keeper;
 mod key_label;
 mod ledger;
 mod leg;
+mod legs;
 mod live_lane;
 mod live_only;
 mod live_with_backups;

@@ -100,6 +100,8 @@ struct State {
     unsettled_bytes: usize,
     /// Seq of the next record that is offered.
     next_seq: u64,
+    /// Bytes of all that were.
+    offered_bytes: u64,
     /// Why nothing is taken in any more.
     closed: Option<String>,
     /// Those who wait for room.
@@ -129,6 +131,12 @@ impl Pieces {
     /// Requests that wait.
     pub(super) fn depth(&self) -> u64 {
         self.lock().requests
+    }
+
+    /// Requests that were offered and taken in, ever, and their bytes.
+    pub(super) fn received(&self) -> (u64, u64) {
+        let state = self.lock();
+        (state.next_seq, state.offered_bytes)
     }
 
     /// Puts a piece in. Where there is no room, the oldest requests give way; returns whose they were.
@@ -180,6 +188,7 @@ impl Pieces {
                 piece.bare &= bare;
                 piece.count += 1;
                 state.next_seq += 1;
+                state.offered_bytes += u64::from(length);
                 state.requests += 1;
                 state.bytes += piece.bytes() - before;
                 Ok(seq)

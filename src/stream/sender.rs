@@ -62,10 +62,12 @@ impl SenderOptions {
 /// Sends what waits in a queue.
 pub(super) struct Sender {
     pub(super) setup: Arc<Setup>,
-    pub(super) lanes: Lanes,
+    pub(super) lanes: Arc<Lanes>,
     pub(super) pieces: Arc<Pieces>,
     pub(super) metrics: Arc<StreamMetrics>,
     pub(super) options: SenderOptions,
+    /// Whether the ingestion config or the run was made just now: refusals may be premature.
+    pub(super) fresh: bool,
 }
 
 /// What a sender came to.
@@ -115,8 +117,9 @@ impl Sender {
     pub(super) async fn run(self) -> Sent {
         let (state, listener) = (State::none(), Listener(self.metrics.clone()));
         let options = self.options.retry.clone().unwrap_or_default();
-        let courier = Courier::new(&self.lanes, &state, &options, &listener, true);
-        let mut work = Work { sender: &self, courier: &courier, closing: Closing::new(), open: None, sent: Sent::default() };
+        let courier = Courier::new(&self.lanes, &state, &options, &listener, self.fresh);
+        let mut work =
+            Work { sender: &self, courier: &courier, closing: Closing::new(), open: None, sent: Sent::default() };
         let left = work.run().await;
         let mut sent = work.end(left).await;
         sent.handed_back.sort_by_key(|(seq, _)| *seq);

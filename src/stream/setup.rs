@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use sift_rs::ingestion_configs::v2::FlowConfig;
 use sift_rs::metadata::v1::MetadataValue;
 use sift_rs::{Credentials, SiftChannel};
 
@@ -10,9 +11,9 @@ use super::error::StreamError;
 use super::forms::{RunForm, RunSelector};
 use super::leg::{Leg, Registered};
 use crate::format::Suffix;
-use crate::replay::{Attempts, Faulty, Lanes, OnReject, Outgoing, Patience, ReplayOptions, Rewrite, Stop, Target};
+use crate::replay::{Attempts, Faulty, Lanes, OnReject, Outgoing, Patience, ReplayOptions, Rewrite, Target};
 use crate::sift::{
-    self, ApiKey, ConnectError, Connection, Destination, DestinationOptions, Fault, RegisterError, RunRequest, Timeouts,
+    self, ApiKey, ConnectError, Connection, Destination, DestinationOptions, RegisterError, RunRequest, Timeouts,
     get_run, load_run, register, update_asset,
 };
 
@@ -28,7 +29,6 @@ pub(super) enum Link {
 /// What each leg's records need, besides the leg's own.
 pub(super) struct Setup {
     pub(super) link: Link,
-    pub(super) gzip: bool,
     pub(super) asset_tags: Option<Vec<String>>,
     pub(super) asset_metadata: Option<Vec<MetadataValue>>,
     /// Whether the asset's details are set.
@@ -77,10 +77,9 @@ impl Link {
 }
 
 impl Setup {
-    pub(super) fn new(link: Link, gzip: bool, on_reject: OnReject, control_attempts: u32) -> Self {
+    pub(super) fn new(link: Link, on_reject: OnReject, control_attempts: u32) -> Self {
         Self {
             link,
-            gzip,
             asset_tags: None,
             asset_metadata: None,
             asset_is_set: AtomicBool::new(false),
@@ -105,7 +104,8 @@ impl Setup {
         let target = Target::new(connection.destination_name(), organization.as_deref(), &Rewrite::default());
         let (run, run_created) = run.map_or((None, false), |(run, created)| (Some(run), created));
         let run_id = run.as_ref().map(|run| run.run_id.as_str());
-        let suffix = Suffix::new(&registration.ingestion_config_id, run_id, self.on_reject != OnReject::Accept);
+        let end_stream = self.on_reject != OnReject::Accept;
+        let suffix = Suffix::new(&registration.ingestion_config_id, run_id, end_stream);
         tracing::info!(asset = leg.config.asset_name, run_id, "registered with {}", connection.destination_name());
         Ok(Registered {
             config_id: registration.ingestion_config_id,
@@ -113,6 +113,7 @@ impl Setup {
             run,
             target,
             fresh: registration.config_created || run_created,
+            end_stream,
         })
     }
 
@@ -137,10 +138,20 @@ impl Setup {
     ) -> Result<(), RegisterError> {
         let (flows, mark) = leg.untold();
         if !flows.is_empty() {
-            sift::add_flows(connection, &registered.config_id, &flows).await?;
+            self.add_flows(connection, registered, &flows).await?;
             leg.told(mark);
         }
         Ok(())
+    }
+
+    /// Adds flows to a leg's ingestion config.
+    pub(super) async fn add_flows(
+        &self,
+        connection: &Connection,
+        registered: &Registered,
+        flows: &[FlowConfig],
+    ) -> Result<(), RegisterError> {
+        sift::add_flows(connection, &registered.config_id, flows).await
     }
 
     /// Tries a call of the control plane a few times, while that may help.
@@ -175,14 +186,4 @@ async fn pause_or<E: Faulty>(patience: &Patience, attempts: &mut Attempts, error
 fn run_wanted(form: &RunForm) -> RunRequest {
     let RunForm { name, client_key, description, tags, metadata } = form.clone();
     RunRequest { name, client_key, description, tags, metadata }
-}
-
-/// Whether trying again may help, or a later attempt may do better though this one is refused: a key may be let in again.
-pub(super) fn is_refusal(stop: &Stop) -> bool {
-    matches!(stop, Stop::Job(_))
-}
-
-/// What an error is about.
-pub(super) fn is_data_fault(error: &dyn Faulty) -> bool {
-    error.fault() == Fault::Data
 }

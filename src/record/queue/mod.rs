@@ -66,6 +66,8 @@ pub(super) struct State {
     /// Records dropped and not yet named in a MARK.
     pending_drops: u64,
     pub(super) dropped: u64,
+    /// Of the records in frames that were handed over.
+    handed_over_bytes: u64,
     pub(super) non_finite: u64,
     pub(super) finishing: bool,
     /// The writer has ended: nothing more becomes durable.
@@ -125,6 +127,7 @@ impl Queue {
             buffers: Vec::new(),
             pending_drops: 0,
             dropped: 0,
+            handed_over_bytes: 0,
             non_finite: 0,
             finishing: false,
             ended: false,
@@ -228,6 +231,7 @@ impl Queue {
         let buffer = state.buffers.pop().unwrap_or_default();
         let filled = state.frame.take(buffer, self.frame_bytes);
         state.non_finite += filled.non_finite;
+        state.handed_over_bytes += filled.record_bytes();
         state.frames_waiting += 1;
         state.records_waiting += u64::from(filled.count);
         self.push(state, Work::Frame(filled));
@@ -328,6 +332,11 @@ impl State {
     #[inline]
     pub(super) fn waiting(&self) -> u64 {
         self.records_waiting + u64::from(self.frame.count())
+    }
+
+    /// Bytes of all records that were given a seq.
+    pub(super) fn recorded_bytes(&self) -> u64 {
+        self.handed_over_bytes + self.frame.record_bytes()
     }
 
     fn take_work(&mut self) -> WorkQueue {

@@ -20,7 +20,8 @@ pub(crate) trait MetricsSink {
 }
 
 /// Sends a snapshot at once, then one each `interval`, and each log event as it comes, till `until` is done. Then what
-/// is left of the log events, and a last snapshot. Hands the sink back, for the caller to end.
+/// is left of the log events, and a last snapshot. Hands the sink back, for the caller to end, and the log events
+/// that may still come.
 pub(crate) async fn run<S: MetricsSink>(
     mut sink: S,
     interval: Duration,
@@ -28,7 +29,7 @@ pub(crate) async fn run<S: MetricsSink>(
     gauges: impl Fn() -> Gauges,
     mut logs: Option<LogQueue>,
     until: impl Future,
-) -> S {
+) -> (S, Option<LogQueue>) {
     // An interval of nothing isn't one.
     let mut ticks = tokio::time::interval(interval.max(Duration::from_millis(1)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -50,7 +51,7 @@ pub(crate) async fn run<S: MetricsSink>(
         log(&mut sink, &metrics, &event);
     }
     show(&mut sink, &metrics, &gauges());
-    sink
+    (sink, logs)
 }
 
 async fn next(logs: &mut Option<LogQueue>) -> Option<LogEvent> {

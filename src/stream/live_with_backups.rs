@@ -1,0 +1,399 @@
+//! Streams with files and a link: everything is recorded first, sent as it comes, and replayed where that failed.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sift_rs::ingestion_configs::v2::{CreateIngestionConfigRequest, FlowConfig};
+use sift_rs::runs::v2::Run;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::builder::{METRICS_INTERVAL, QUEUE_BYTES, QUEUE_REQUESTS, StreamConfigBuilder};
+use super::disk::{Disk, Live, home_of, open_state};
+use super::error::{FinishError, Finished, StreamError};
+use super::forms::RunSelector;
+use super::handle::sealed::Mode;
+use super::handle::{IngestionConfigEncoder, SiftStream, Transport};
+use super::intake::Intake;
+use super::keeper::{Keeper, Phase};
+use super::ledger::Ledger;
+use super::leg::{Leg, Registered, expected_run, schema};
+use super::legs::Legs;
+use super::live_lane::{LiveLane, LiveOptions};
+use super::live_only::ACKNOWLEDGEMENT_TIMEOUT;
+use super::metrics::{Gauges, MetricsTask, SiftStreamMetricsSnapshot, StreamMetrics};
+use super::pieces::{Capacity, Pieces};
+use super::policy::{DiskBackupPolicy, RetryPolicy};
+use super::setup::Setup;
+use crate::record::{Encoder, RecordError, RecorderOptions};
+use crate::replay::{After, Lanes, ReplayOptions, State};
+use crate::sift::{Connection, RegisterError};
+
+/// Time after which a frame that isn't full is written and sent: live data mustn't be late.
+const LIVE_FLUSH: Duration = Duration::from_millis(20);
+
+/// How long a stream that has no link tries once more when it is finished.
+const LINKLESS_FINISH: Duration = Duration::from_secs(1);
+
+/// The last step of a stream with files and a link.
+pub struct LiveWithBackupsBuilder {
+    base: StreamConfigBuilder,
+    checkpoint_interval: Duration,
+    retry: RetryPolicy,
+    disk: DiskBackupPolicy,
+    recorder: RecorderOptions,
+    gzip: bool,
+    metrics_interval: Option<Duration>,
+    capacity: Capacity,
+    acknowledgement_timeout: Duration,
+    finish_timeout: Duration,
+    strict: bool,
+}
+
+impl LiveWithBackupsBuilder {
+    pub(super) fn new(base: StreamConfigBuilder) -> Self {
+        Self {
+            base,
+            checkpoint_interval: Duration::from_secs(60),
+            retry: RetryPolicy::default(),
+            disk: DiskBackupPolicy::default(),
+            recorder: RecorderOptions {
+                flush_interval: LIVE_FLUSH,
+                waiting_records: QUEUE_REQUESTS as u64,
+                ..RecorderOptions::default()
+            },
+            gzip: false,
+            metrics_interval: Some(METRICS_INTERVAL),
+            capacity: Capacity { requests: QUEUE_REQUESTS as u64, bytes: QUEUE_BYTES },
+            acknowledgement_timeout: ACKNOWLEDGEMENT_TIMEOUT,
+            finish_timeout: Duration::from_secs(10),
+            strict: false,
+        }
+    }
+
+    /// How often the gRPC stream is closed and acknowledged, so that what it carried is confirmed and its files can go.
+    /// Default: 60 s.
+    pub fn checkpoint_interval(mut self, interval: Duration) -> Self {
+        self.checkpoint_interval = interval;
+        self
+    }
+
+    /// The pauses before something that failed is tried again. Attempts aren't limited: what isn't delivered is on disk.
+    /// Default: see [`RetryPolicy`].
+    pub fn retry_policy(mut self, policy: RetryPolicy) -> Self {
+        self.retry = policy;
+        self
+    }
+
+    /// Where files are kept, how large, how many and how long. Default: see [`DiskBackupPolicy`].
+    pub fn disk_backup_policy(mut self, policy: DiskBackupPolicy) -> Self {
+        self.disk = policy;
+        self
+    }
+
+    /// How requests are recorded: when they are synced ([`SyncPolicy`](crate::record::SyncPolicy)), what happens when the
+    /// disk is behind ([`OnFull`](crate::record::OnFull)), how they are compressed. Of these, `segment_bytes` is
+    /// [`DiskBackupPolicy::max_backup_file_size`], and `tap` the stream's own. Default: as [`RecorderOptions`], but frames
+    /// are written, and sent, after 20 ms, full or not.
+    pub fn recorder_options(mut self, options: RecorderOptions) -> Self {
+        self.recorder = RecorderOptions { waiting_records: self.recorder.waiting_records, ..options };
+        self
+    }
+
+    /// Whether requests are compressed with gzip on the wire: for thin links. Default: no.
+    pub fn enable_compression_for_ingestion(mut self, enable: bool) -> Self {
+        self.gzip = enable;
+        self
+    }
+
+    /// How often the stream's numbers (and its log events, with the feature `tracing`) are sent to Sift, as the asset
+    /// `sift_app`, over a connection of their own; `None`: never. Default: 500 ms.
+    pub fn metrics_streaming_interval(mut self, interval: Option<Duration>) -> Self {
+        self.metrics_interval = interval;
+        self
+    }
+
+    /// Requests that may wait to be sent live. When there are more, the oldest give way, and go by replay. Default: 102,400.
+    pub fn ingestion_data_channel_capacity(mut self, capacity: usize) -> Self {
+        self.capacity.requests = capacity as u64;
+        self
+    }
+
+    /// Bytes of these requests; a single one may be larger. Default: 32 MiB.
+    pub fn ingestion_data_channel_bytes(mut self, bytes: usize) -> Self {
+        self.capacity.bytes = bytes;
+        self
+    }
+
+    /// Requests that may wait to be written to disk; the recorder's buffers bound them, too. When there are more,
+    /// [`send`](SiftStream::send) waits, or what the recorder's options ask for happens. Default: 102,400.
+    pub fn backup_data_channel_capacity(mut self, capacity: usize) -> Self {
+        self.recorder.waiting_records = capacity as u64;
+        self
+    }
+
+    /// There is no such queue here: taken, so that programs written for the official crate compile.
+    pub fn control_channel_capacity(self, _: usize) -> Self {
+        self
+    }
+
+    /// Time after a gRPC stream's end in which its acknowledgement must come; later it is a failed checkpoint. Default:
+    /// 10 s.
+    pub fn acknowledgement_timeout(mut self, timeout: Duration) -> Self {
+        self.acknowledgement_timeout = timeout;
+        self
+    }
+
+    /// How long [`finish`](SiftStream::finish) waits for the replay of what isn't confirmed; without a link, 1 s at most.
+    /// Default: 10 s.
+    pub fn finish_timeout(mut self, timeout: Duration) -> Self {
+        self.finish_timeout = timeout;
+        self
+    }
+
+    /// Whether building fails when there is no link. Default: no: the stream records, and registers as soon as there is one.
+    pub fn strict(mut self, strict: bool) -> Self {
+        self.strict = strict;
+        self
+    }
+
+    /// Starts. Waits for a link as long as [`connect_timeout`](StreamConfigBuilder::connect_timeout) allows. Sessions that
+    /// an earlier process has left unconfirmed are replayed in the background. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`StreamError`]: nothing can be recorded; another stream or replay is at work on the same files; with a link, Sift
+    /// refuses the credentials, the ingestion config or the run; if strict, that there is none.
+    pub async fn build(self) -> Result<SiftStream<IngestionConfigEncoder, LiveStreamingWithBackups>, StreamError> {
+        let setup = self.base.setup(self.acknowledgement_timeout)?;
+        let (config, run) = (self.base.request(), self.base.run());
+        // What makes no sense shows before anything is made.
+        Encoder::new(&schema(&config, run.as_ref()).map_err(RecordError::from)?)?;
+        let mut flows = IngestionConfigEncoder::default();
+        flows.add(&self.base.config.flows)?;
+        let home = home_of(&self.disk, &self.base.config.client_key)?;
+        let state = open_state(&home).await?;
+        let linked = self.first_link(&setup, &config, run.as_ref()).await?;
+        let attached = linked.as_ref().and_then(|registered| registered.run.clone());
+        let attached = attached.or_else(|| run.as_ref().map(expected_run));
+        let transport = self.start(setup, home, state, (config, run), linked).await?;
+        transport.numbers.metrics().loaded_flows(flows.get().len() as u64);
+        Ok(SiftStream::new(flows, transport, attached))
+    }
+
+    /// Registers, if there is a link.
+    async fn first_link(
+        &self,
+        setup: &Arc<Setup>,
+        config: &CreateIngestionConfigRequest,
+        run: Option<&RunSelector>,
+    ) -> Result<Option<Registered>, StreamError> {
+        let leg = Leg::new(Uuid::nil(), config.clone(), run.cloned(), std::sync::Weak::new());
+        let linked = async {
+            let connection = setup.link.check().await?;
+            Ok::<_, StreamError>(setup.persist(|| setup.register(&connection, &leg)).await?)
+        };
+        match linked.await {
+            Ok(registered) => Ok(Some(registered)),
+            Err(error) if error.is_transient() && !self.strict => {
+                tracing::warn!(%error, "there is no link; recording begins without one");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn start(
+        self,
+        setup: Arc<Setup>,
+        home: PathBuf,
+        state: State,
+        (config, run): (CreateIngestionConfigRequest, Option<RunSelector>),
+        linked: Option<Registered>,
+    ) -> Result<LiveStreamingWithBackups, StreamError> {
+        let metrics = Arc::new(StreamMetrics::new());
+        let ledger = Arc::new(Ledger::new(state, metrics.clone()));
+        let pieces = Arc::new(Pieces::new(self.capacity));
+        let options = RecorderOptions { segment_bytes: self.disk.max_backup_file_size as u64, ..self.recorder.clone() };
+        let live = Live { pieces: pieces.clone(), ledger: ledger.clone() };
+        let disk = Arc::new(Disk::new(home.clone(), options, Some(live)));
+        let (lanes, own_lanes) = (Arc::new(setup.link.lane(self.gzip)?), setup.link.lane(self.gzip)?);
+        let mut legs = Legs::new(disk.clone(), config);
+        let leg = legs.begin(run).await?.leg;
+        if let Some(registered) = linked {
+            leg.set_registered(Arc::new(registered));
+        }
+        let (finishing, is_finishing) = watch::channel(false);
+        let (phase, in_phase) = watch::channel(Phase::On);
+        let retry = self.base.retries(&self.retry, self.acknowledgement_timeout);
+        let lane = LiveLane {
+            setup: setup.clone(),
+            lanes: lanes.clone(),
+            pieces: pieces.clone(),
+            ledger: ledger.clone(),
+            options: LiveOptions {
+                checkpoint_interval: self.checkpoint_interval,
+                acknowledgement_timeout: self.acknowledgement_timeout,
+                max_files: self.disk.rolling_file_policy.max_file_count.map(|most| most.max(1) as u64),
+                retry: retry.clone(),
+            },
+            forced: Arc::new(Notify::new()),
+            finishing: is_finishing,
+        };
+        let after = if self.disk.retain_backups { After::Keep } else { After::Delete };
+        let keeper = Keeper {
+            home: home.clone(),
+            ledger: ledger.clone(),
+            lanes: own_lanes,
+            options: ReplayOptions { after, after_unsealed: true, ..retry },
+            phase: in_phase,
+        };
+        let gauges = gauges(disk, pieces.clone(), ledger.clone());
+        let numbers = MetricsTask::start(&self.base, self.metrics_interval, metrics, Arc::new(gauges));
+        let live = tokio::spawn(numbers.scoped(lane.run(leg)));
+        let keeper = tokio::spawn(numbers.scoped(keeper.run()));
+        let signals = Signals { pieces, finishing, phase };
+        let finish_timeout = self.finish_timeout;
+        Ok(LiveStreamingWithBackups { legs, setup, lanes, ledger, numbers, live, keeper, signals, finish_timeout })
+    }
+}
+
+fn gauges(disk: Arc<Disk>, pieces: Arc<Pieces>, ledger: Arc<Ledger>) -> impl Fn() -> Gauges + Send + Sync + 'static {
+    move || Gauges {
+        ingestion_channel_depth: pieces.depth(),
+        awaiting_replay: ledger.state.held().waiting(),
+        ..disk.gauges()
+    }
+}
+
+/// Records, sends, and replays what wasn't confirmed.
+pub struct LiveStreamingWithBackups {
+    legs: Legs,
+    setup: Arc<Setup>,
+    lanes: Arc<Lanes>,
+    ledger: Arc<Ledger>,
+    numbers: MetricsTask,
+    live: JoinHandle<()>,
+    keeper: JoinHandle<()>,
+    signals: Signals,
+    finish_timeout: Duration,
+}
+
+/// What ends the stream's tasks.
+struct Signals {
+    pieces: Arc<Pieces>,
+    finishing: watch::Sender<bool>,
+    phase: watch::Sender<Phase>,
+}
+
+impl Drop for Signals {
+    /// Who drops a stream doesn't wait for it.
+    fn drop(&mut self) {
+        self.pieces.close("it was dropped");
+        self.finishing.send_replace(true);
+        self.phase.send_if_modified(|phase| {
+            let is_on = *phase == Phase::On;
+            if is_on {
+                *phase = Phase::Last(Instant::now());
+            }
+            is_on
+        });
+    }
+}
+
+impl LiveStreamingWithBackups {
+    /// A connection, if there seems to be a link, and what Sift said to the present leg.
+    fn link(&self) -> Option<(Connection, Arc<Registered>)> {
+        let registered = self.legs.recording()?.leg.registered()?.clone();
+        let is_up = self.ledger.trouble().is_none();
+        is_up.then(|| (self.lanes.pick(None).connection.clone(), registered))
+    }
+
+    /// Asks Sift for what a new leg needs, if there is a link: what is wrong with it shows.
+    async fn ask(&self, run: &RunSelector) -> Result<Option<Registered>, StreamError> {
+        let Some((connection, _)) = self.link() else { return Ok(None) };
+        let leg = Leg::new(Uuid::nil(), self.legs.config().clone(), Some(run.clone()), std::sync::Weak::new());
+        unless_transient(self.setup.register(&connection, &leg).await)
+    }
+}
+
+/// What fails for want of a link is done when there is one.
+fn unless_transient<T>(answer: Result<T, RegisterError>) -> Result<Option<T>, StreamError> {
+    match answer.map_err(StreamError::from) {
+        Ok(answer) => Ok(Some(answer)),
+        Err(error) if error.is_transient() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+impl Transport for LiveStreamingWithBackups {}
+
+impl Mode for LiveStreamingWithBackups {
+    fn intake(&self) -> &dyn Intake {
+        self.legs.intake()
+    }
+
+    async fn attach(&mut self, run: RunSelector) -> Result<Run, StreamError> {
+        let registered = self.ask(&run).await?;
+        let expected = expected_run(&run);
+        let attached = registered.as_ref().and_then(|registered| registered.run.clone()).unwrap_or(expected);
+        let leg = self.legs.begin(Some(run)).await?.leg;
+        if let Some(registered) = registered {
+            leg.set_registered(Arc::new(registered));
+        }
+        Ok(attached)
+    }
+
+    fn detach(&mut self) {
+        let known = self.link().map(|(_, registered)| registered);
+        if let (Some(recording), Some(known)) = (self.legs.begin_without_run(), known) {
+            recording.leg.set_registered(Arc::new(known.without_run()));
+        }
+    }
+
+    async fn add_flows(&mut self, flows: &[FlowConfig]) -> Result<(), StreamError> {
+        // What Sift refuses shows before anything is recorded.
+        if let Some((connection, registered)) = self.link() {
+            unless_transient(self.setup.add_flows(&connection, &registered, flows).await)?;
+        }
+        self.legs.add_flows(flows).await?;
+        self.numbers.metrics().loaded_flows(flows.len() as u64);
+        Ok(())
+    }
+
+    fn snapshot(&self) -> SiftStreamMetricsSnapshot {
+        self.numbers.snapshot()
+    }
+
+    fn closed(&self) -> Option<String> {
+        self.legs.closed()
+    }
+
+    async fn finish(self) -> Result<Finished, FinishError> {
+        let Self { legs, ledger, numbers, live, keeper, signals, finish_timeout, .. } = self;
+        legs.disk.finish().await;
+        signals.pieces.close("it was finished");
+        signals.finishing.send_replace(true);
+        join(live).await;
+        let trouble = ledger.trouble();
+        // From here on, all that isn't confirmed is the replay's.
+        ledger.let_go();
+        let allowed = if trouble.is_some() { finish_timeout.min(LINKLESS_FINISH) } else { finish_timeout };
+        signals.phase.send_replace(Phase::Last(Instant::now() + allowed));
+        join(keeper).await;
+        numbers.finish().await;
+        legs.disk.account(trouble.or_else(|| Some("their replay wasn't finished in time".to_owned())))
+    }
+}
+
+async fn join(task: JoinHandle<()>) {
+    match task.await {
+        Ok(()) => {}
+        // It panicked, which is a bug: let it be seen.
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // The runtime ends: what is recorded is on disk.
+        Err(_) => {}
+    }
+}
