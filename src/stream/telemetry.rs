@@ -353,12 +353,14 @@ impl Write for Bounded {
             self.0.push_str(text);
             return Ok(());
         }
-        self.0.push_str(text.get(..text.floor_char_boundary(room)).unwrap_or_default());
+        let fits = (0..=room).rev().find_map(|end| text.get(..end));
+        self.0.push_str(fits.unwrap_or_default());
         self.0.push('…');
         Err(fmt::Error)
     }
 }
 
 // With `cli` comes a subscriber as applications have them.
-#[cfg(all(test, feature = "cli"))]
+#[cfg(test)]
+#[cfg(feature = "cli")]
 mod tests;

@@ -1,6 +1,5 @@
 use super::*;
 use std::process::Command;
-use std::sync::Barrier;
 
 use tracing::{Instrument, Span, debug, error, info, trace, warn};
 use tracing_subscriber::filter::filter_fn;
@@ -183,11 +182,61 @@ fn an_application_sees_what_it_would_see_without_a_capture() {
     });
 }
 
+/// Says once and for all what it wants, and counts how often it is asked nevertheless.
+#[derive(Clone, Default)]
+struct Strict {
+    seen: Seen,
+    asked: Arc<Mutex<u32>>,
+}
+
+impl Subscriber for Strict {
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        if *metadata.level() <= tracing::Level::WARN { Interest::always() } else { Interest::never() }
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *self.asked.lock().unwrap() += 1;
+        *metadata.level() <= tracing::Level::WARN
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        self.seen.put(captured(event).line());
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+#[test]
+fn a_subscriber_that_has_said_what_it_wants_is_not_asked_about_what_is_captured() {
+    let strict = Strict::default();
+    let (capture, mut queue, _) = capture(Some(Dispatch::new(strict.clone())), LogLevel::Info);
+    for _ in 0..3 {
+        capture.within(|| {
+            warn!(target: "sift_replay::x", "shown");
+            info!(target: "sift_replay::x", "captured");
+        });
+        assert_eq!(lines(&mut queue), ["WARN shown", "INFO captured"]);
+        assert_eq!(strict.seen.take(), ["shown"]);
+    }
+    assert_eq!(*strict.asked.lock().unwrap(), 0);
+}
+
 #[test]
 fn without_any_subscriber_events_are_captured_all_the_same() {
     alone("without_any_subscriber_events_are_captured_all_the_same", || {
         // Also those whose call sites another thread comes by first, outside of the scope.
         let (capture, mut queue, _) = capture(None, LogLevel::Info);
+        capture.within(|| ());
         std::thread::spawn(work).join().unwrap();
         capture.within(work);
         std::thread::scope(|scope| scope.spawn(|| capture.within(work)).join().unwrap());
@@ -312,13 +361,11 @@ fn two_streams_capture_each_its_own_and_from_every_thread() {
     let base = seen.filtered("warn");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(3).build().unwrap();
     let mut streams: Vec<_> = (0..2).map(|_| capture(Some(base.clone()), LogLevel::Info)).collect();
-    let together = Arc::new(Barrier::new(1));
     runtime.block_on(async {
         let tasks: Vec<_> = (0..40)
             .map(|task| {
-                let (stream, together) = (task % 2, together.clone());
+                let stream = task % 2;
                 let work = async move {
-                    together.wait();
                     for _ in 0..10 {
                         info!(target: "sift_replay::x", "of stream {stream}");
                         info!(target: "h2::x", "not captured");
