@@ -1,5 +1,6 @@
 //! Waiting for room and for durability as tasks do: by leaving a waker behind instead of a thread.
 
+use std::panic::catch_unwind;
 use std::task::{Context, Poll, Waker};
 
 use super::{Queue, State, Ticket, Work};
@@ -22,8 +23,11 @@ impl Wakers {
         std::mem::take(self)
     }
 
+    /// Wakes them all. One that panics is a bug of whoever made it; it costs neither the others nor the writer anything.
     pub(super) fn wake(self) {
-        self.0.into_iter().for_each(Waker::wake);
+        for waker in self.0 {
+            let _ = catch_unwind(|| waker.wake());
+        }
     }
 }
 
@@ -111,5 +115,23 @@ mod tests {
         wakers.take().wake();
         wakers.take().wake();
         assert!(counts.iter().all(|count| count.0.load(Ordering::Relaxed) == 1));
+    }
+
+    struct Broken;
+
+    impl Wake for Broken {
+        fn wake(self: Arc<Self>) {
+            panic!("on purpose");
+        }
+    }
+
+    #[test]
+    fn a_waker_that_panics_keeps_nobody_else_asleep() {
+        let count = Arc::new(Count::default());
+        let mut wakers = Wakers::default();
+        wakers.add(&Waker::from(Arc::new(Broken)));
+        wakers.add(&Waker::from(count.clone()));
+        wakers.wake();
+        assert_eq!(count.0.load(Ordering::Relaxed), 1);
     }
 }
