@@ -6,7 +6,7 @@ use sift_rs::ingest::v1::IngestWithConfigDataStreamRequest;
 use super::descriptor::FlowDescriptor;
 use super::time::TimeValue;
 use super::value::{ChannelValue, Value, words};
-use crate::record::{self, DataType, RecordError, SchemaError};
+use crate::record::{DataType, RecordError, SchemaError};
 
 /// Values of one flow, taken at one time. Channels may be in any order, and missing ones are empty.
 #[derive(Debug, Clone, PartialEq)]

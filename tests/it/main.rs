@@ -24,6 +24,7 @@ mod rewrite;
 mod select;
 mod skipping;
 mod spec;
+mod stream;
 mod support;
 mod survival;
 mod vectors;

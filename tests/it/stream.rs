@@ -1,0 +1,4 @@
+//! Live streams, against real servers over real sockets.
+
+mod basics;
+mod support;
