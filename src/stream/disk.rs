@@ -173,7 +173,7 @@ impl Disk {
         finished.reason = reason.filter(|_| finished.on_disk > 0);
         match failure {
             None => Ok(finished),
-            Some(reason) => Err(FinishError { reason, finished, undelivered }),
+            Some(reason) => Err(FinishError { reason, finished: Box::new(finished), undelivered }),
         }
     }
 

@@ -115,7 +115,7 @@ pub struct FinishError {
     /// Why.
     pub reason: String,
     /// What became of the others.
-    pub finished: Finished,
+    pub finished: Box<Finished>,
     /// Those requests, in order.
     pub undelivered: Vec<IngestWithConfigDataStreamRequest>,
 }

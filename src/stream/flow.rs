@@ -155,7 +155,8 @@ mod tests {
             vec![],
         ] {
             let flow = flow(&values);
-            let _ = recorder.record_named(&flow.flow_name, flow.timestamp.timestamp(), &flow.named()).unwrap();
+            let named: Vec<_> = flow.values.iter().map(|given| (given.name.as_str(), given.value.borrowed())).collect();
+            let _ = recorder.record_named(&flow.flow_name, flow.timestamp.timestamp(), &named).unwrap();
             requests.push(flow.into_request(&descriptor).unwrap().encode_to_vec());
         }
         recorder.finish().unwrap();

@@ -105,6 +105,7 @@ impl<T: Transport> SiftStream<IngestionConfigEncoder, T> {
     ///
     /// # Errors
     /// As [`send`](Self::send), and [`TrySendError::Full`], which hands the message back.
+    #[allow(clippy::result_large_err, reason = "it hands the message back, as the official crate does")]
     pub fn try_send<M: Encodeable>(&self, message: M) -> Result<(), SiftStreamTrySendError<Request>> {
         match message.offer(self.transport.intake()) {
             Ok(_) => Ok(()),

@@ -344,10 +344,10 @@ impl Sending {
         while self.closing.next().await.is_some() {}
         let ledger = &self.lane.ledger;
         if let Some(outbox) = self.outbox.take() {
-            ledger.release(outbox.leg.id, [outbox.first_seq..outbox.first_seq + outbox.count]);
+            ledger.release(outbox.leg.id, std::iter::once(outbox.first_seq..outbox.first_seq + outbox.count));
         }
         for piece in self.next.take().into_iter().chain(self.lane.pieces.drain()) {
-            ledger.release(piece.leg.id, [piece.seqs()]);
+            ledger.release(piece.leg.id, std::iter::once(piece.seqs()));
         }
     }
 }

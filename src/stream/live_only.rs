@@ -237,6 +237,6 @@ impl Mode for LiveStreamingOnly {
         let refusal = sent.why_refused.map(|why| format!("Sift refuses {} of them: {why}", sent.refused));
         let reason = [sent.stop, refusal].into_iter().flatten().collect::<Vec<_>>().join("; ");
         let undelivered = sent.handed_back.into_iter().map(|(_, request)| request).collect();
-        Err(FinishError { reason, finished, undelivered })
+        Err(FinishError { reason, finished: Box::new(finished), undelivered })
     }
 }
