@@ -14,7 +14,7 @@ use tonic::{Code, Status};
 
 use super::raw::{Raw, RawPing, answer};
 use super::real::{Real, sift_channel};
-use super::support::{Ended, Fake, Ingest, KEY, config, options, run, serve};
+use super::support::{Ended, Fake, KEY, config, options, run, serve};
 use crate::sift::{
     ConnectError, ConnectErrorKind, Connection, Destination, DestinationOptions, Fault, IngestStream, RegisterError,
     SendError, Timeouts, message_prefix, register,
@@ -87,21 +87,20 @@ async fn an_existing_channels_streams_carry_its_key_and_what_was_pushed() {
 #[tokio::test]
 async fn a_stream_over_an_existing_channel_that_is_dropped_is_no_complete_one() {
     let fake = Fake::default();
-    fake.state().ingest = Ingest::NeverAnswer;
     let connection = Connection::from_channel(sift_channel(fake.serve(None).await, KEY), "theirs", timeouts());
-    let large = IngestWithConfigDataStreamRequest { flow: "x".repeat(65_536), ..Default::default() };
     let mut stream = IngestStream::open(&connection);
-    // More than waits on this side, so that some has arrived.
-    for _ in 0..20 {
-        stream.push(framed(&large)).await.unwrap();
+    // Until the server has begun to read.
+    while fake.state().calls.is_empty() {
+        stream.push(framed(&IngestWithConfigDataStreamRequest::default())).await.unwrap();
+        tokio::task::yield_now().await;
     }
     drop(stream);
-    let broken = async {
+    let ended = async {
         while fake.state().streams.is_empty() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(PATIENT, broken).await.unwrap();
+    tokio::time::timeout(PATIENT, ended).await.unwrap();
     assert!(fake.state().streams == [Ended::Broken]);
 }
 
