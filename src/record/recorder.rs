@@ -153,6 +153,14 @@ impl Recorder {
         self.put(Patience::AsOnFull, self.every_record, |state| put_request(state, request))
     }
 
+    /// Whether [`record_request`](Self::record_request) would take this request; nothing is recorded.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn check_request(&self, request: &[u8]) -> Result<(), RecordError> {
+        self.queue.lock().flows.check_request(request).map(drop)
+    }
+
     /// Records a ready-made `IngestWithConfigDataStreamRequest` message.
     ///
     /// # Errors

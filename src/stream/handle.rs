@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::future::poll_fn;
 
+use prost::Message;
 use sift_rs::ingest::v1::IngestWithConfigDataStreamRequest;
 use sift_rs::ingestion_configs::v2::FlowConfig;
 use sift_rs::runs::v2::Run;
@@ -158,6 +159,15 @@ impl<T: Transport> SiftStream<IngestionConfigEncoder, T> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a ready-made request fits the stream's flows: for those that
+    /// [`send_requests`](Self::send_requests) hands back.
+    ///
+    /// # Errors
+    /// What is wrong with it, by name.
+    pub fn check(&self, request: &Request) -> Result<(), RecordError> {
+        self.transport.intake().check(&request.encode_to_vec())
     }
 
     /// The prepared flow of this name, for [`record`](Self::record).

@@ -24,6 +24,9 @@ pub trait Intake: Send + Sync {
     /// Takes in a request that is encoded already.
     fn offer_request(&self, request: &[u8]) -> Result<Option<u64>, RecordError>;
 
+    /// Whether such a request fits the schema.
+    fn check(&self, request: &[u8]) -> Result<(), RecordError>;
+
     /// Ready when there may be room, or there never will be.
     fn poll_room(&self, context: &mut Context<'_>) -> Poll<()>;
 
@@ -68,6 +71,10 @@ impl Intake for RecorderIntake {
         self.recorder.offer_request(request).map(seq)
     }
 
+    fn check(&self, request: &[u8]) -> Result<(), RecordError> {
+        self.recorder.check_request(request)
+    }
+
     fn poll_room(&self, context: &mut Context<'_>) -> Poll<()> {
         self.recorder.poll_room(context)
     }
@@ -90,6 +97,10 @@ impl Intake for Closed {
     }
 
     fn offer_request(&self, _: &[u8]) -> Result<Option<u64>, RecordError> {
+        Err(RecordError::Finished)
+    }
+
+    fn check(&self, _: &[u8]) -> Result<(), RecordError> {
         Err(RecordError::Finished)
     }
 
@@ -155,6 +166,10 @@ impl Intake for QueueIntake {
             Ok(bare)
         };
         self.pieces.offer(leg, put).map(Some).map_err(refused)
+    }
+
+    fn check(&self, request: &[u8]) -> Result<(), RecordError> {
+        self.encoder().0.check(request).map(drop)
     }
 
     fn poll_room(&self, context: &mut Context<'_>) -> Poll<()> {
