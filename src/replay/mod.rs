@@ -57,6 +57,8 @@ pub(crate) use outgoing::{Ids, Outgoing};
 pub use report::{Line, Report, Totals};
 pub use retire::{ArchiveError, check_archive};
 #[cfg(feature = "stream")]
+pub(crate) use retiring::Sweeper;
+#[cfg(feature = "stream")]
 pub(crate) use retry::{Attempts, Faulty, Patience};
 pub use target::{PbfsId, Subject, Target};
 pub use watch::Watch;

@@ -1,14 +1,22 @@
 //! Archives or deletes a job's files when all of their records are delivered.
 
+#[cfg(feature = "stream")]
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+#[cfg(feature = "stream")]
+use super::context::State;
 use super::context::{Context, blocking};
 use super::job::JobState;
 use super::observe::{Observer, ReplayEvent};
 use super::options::After;
 use super::plan::Job;
 use super::retire::{Content, Delivered, Kept, RetireError, Retired, retire, root_of};
+#[cfg(feature = "stream")]
+use super::target::Target;
+#[cfg(feature = "stream")]
+use crate::catalog::Session;
 use crate::catalog::{Fingerprint, SegmentFile, SeqSet};
 use crate::segment::Disk;
 
@@ -96,6 +104,52 @@ fn candidates(context: &Context<'_>, state: &JobState) -> Vec<Candidate> {
             vec![candidate(&file.path, file.fingerprint, Done::Pbfs(0))]
         }
         Job::Pbfs(file) => vec![candidate(&file.path, file.fingerprint, Done::Pbfs(state.delivered_end()))],
+    }
+}
+
+/// Sealed segments below a directory that go as soon as all of their records are delivered, while a replay may be at work.
+#[cfg(feature = "stream")]
+#[derive(Debug, Default)]
+pub(crate) struct Sweeper {
+    /// Why files stay: as long as that is the same, they aren't read again.
+    kept: HashMap<PathBuf, (Fingerprint, u64)>,
+}
+
+#[cfg(feature = "stream")]
+impl Sweeper {
+    /// Does with the sealed segments of these sessions what `after` says, as far as they are wholly delivered to `target`.
+    /// Blocks. What goes wrong is logged: the next replay says more.
+    pub(crate) fn sweep(&mut self, state: &State, target: &Target, root: &Path, sessions: &[Session], after: &After) {
+        if *after == After::Keep {
+            return;
+        }
+        for session in sessions {
+            let done = state.checkpoints.done(target, session.id).all();
+            let files = session.segments.iter().filter(|file| {
+                file.sealed
+                    .as_ref()
+                    .is_some_and(|sealed| sealed.seqs.ranges().all(|seqs| done.missing_in(seqs).is_empty()))
+            });
+            for file in files {
+                let basis = (file.fingerprint, done.len());
+                if self.kept.get(&file.path) == Some(&basis) {
+                    continue;
+                }
+                let (expected, content) = (&file.fingerprint, Content::Segment(&done));
+                let delivered = Delivered { root, file: &file.path, expected, content, abandoned: false };
+                match retire(&Disk, after, &delivered) {
+                    Ok(Retired::Kept(kept)) => {
+                        tracing::debug!(path = %file.path.display(), %kept, "a delivered segment stays");
+                        self.kept.insert(file.path.clone(), basis);
+                    }
+                    Ok(Retired::Deleted | Retired::Archived(_)) => {
+                        self.kept.remove(&file.path);
+                        tracing::debug!(path = %file.path.display(), "delivered, and deleted");
+                    }
+                    Err(error) => tracing::warn!(path = %file.path.display(), %error, "a delivered segment stays"),
+                }
+            }
+        }
     }
 }
 

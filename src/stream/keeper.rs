@@ -9,12 +9,16 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
 
+use super::disk::blocking;
 use super::ledger::Ledger;
 use crate::catalog::{Catalog, CatalogCache};
-use crate::replay::{Lanes, Observer, ReplayEvent, ReplayOptions, Report, Selection, Work, replay_until};
+use crate::replay::{Lanes, Observer, ReplayEvent, ReplayOptions, Report, Selection, Sweeper, Work, replay_until};
 
 /// How long it must have been quiet before a pass: what was released together is replayed together.
 const QUIET: Duration = Duration::from_millis(100);
+
+/// How often what is delivered is looked for while a pass is under way.
+const SWEEP: Duration = Duration::from_secs(1);
 
 /// How far the stream is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,14 +71,21 @@ impl Observer for Listener<'_> {
 impl Keeper {
     /// Works until the stream has ended and what it left is replayed, or the time for that is over.
     pub(super) async fn run(mut self) {
-        let mut cache = CatalogCache::new();
+        let (mut cache, mut sweeper) = (CatalogCache::new(), Sweeper::default());
         // Sessions of earlier processes; others that appear later belong to somebody else.
         let mut earlier: Option<Vec<Uuid>> = None;
         loop {
             let last = matches!(*self.phase.borrow(), Phase::Last(_));
             let catalog = self.search(&mut cache).await;
             let earlier = earlier.get_or_insert_with(|| catalog.sessions.iter().map(|session| session.id).collect());
-            let stopped = self.pass(catalog, earlier).await.is_some_and(|report| report.stopped.is_some());
+            let report = {
+                let mut sweeping = std::pin::pin!(self.sweep_always(&mut cache, &mut sweeper));
+                tokio::select! {
+                    report = self.pass(catalog, earlier) => report,
+                    () = &mut sweeping => None,
+                }
+            };
+            let stopped = report.is_some_and(|report| report.stopped.is_some());
             if last || !self.wait(stopped).await {
                 return;
             }
@@ -101,6 +112,24 @@ impl Keeper {
         }
         sleep(QUIET).await;
         true
+    }
+
+    /// Deletes what is delivered while a pass is under way: one that waits for a link, or has a long way to go, mustn't let
+    /// the disk fill up.
+    async fn sweep_always(&self, cache: &mut CatalogCache, sweeper: &mut Sweeper) {
+        loop {
+            sleep(SWEEP).await;
+            let target = self.ledger.legs().iter().find_map(|leg| Some(leg.registered()?.target.clone()));
+            let Some(target) = target else { continue };
+            let sessions = self.search(cache).await.sessions;
+            let (ledger, home, after) = (self.ledger.clone(), self.home.clone(), self.options.after.clone());
+            let mut work = std::mem::take(sweeper);
+            let swept = blocking(move || {
+                work.sweep(&ledger.state, &target, &home, &sessions, &after);
+                work
+            });
+            *sweeper = swept.await;
+        }
     }
 
     async fn search(&self, cache: &mut CatalogCache) -> Catalog {
