@@ -32,6 +32,7 @@ fn confirmed_segments_go_while_a_replay_of_earlier_ones_waits() {
             .unwrap();
         server.wait(|seen| seen.held_streams == 1);
         send(&stream, 500..5000).await;
+        server.wait(|seen| seen.acknowledged() == 4500);
         let began = Instant::now();
         let is_swept = || {
             let left = segments(dir.path());
