@@ -13,6 +13,7 @@ use super::forms::{IngestionConfigForm, RunForm, RunSelector};
 use super::live_only::LiveOnlyBuilder;
 use super::live_with_backups::LiveWithBackupsBuilder;
 use super::logging::LogLevel;
+use super::offline::OfflineStreamBuilder;
 use super::policy::RetryPolicy;
 use super::setup::{Link, Setup};
 use crate::replay::{OnReject, ReplayOptions};
@@ -56,6 +57,11 @@ impl SiftStreamBuilder {
         Self { access: Access::Channel(channel), tls: true, endpoint_name: EXISTING_CHANNEL.to_owned() }
     }
 
+    /// Without credentials: such a stream can only record.
+    pub fn offline() -> OfflineStreamBuilder {
+        OfflineStreamBuilder::default()
+    }
+
     /// Says where an existing channel leads, such as `https://api.siftstack.com:443`: what is confirmed is noted for the
     /// endpoint, and this is how `sift-replay --uri …` finds it. Without it, the channel has a name of its own.
     pub fn endpoint_name(mut self, uri: &str) -> Self {
@@ -66,6 +72,11 @@ impl SiftStreamBuilder {
     /// Without TLS: for tests. The key and the data can be read on the way. Does nothing to an existing channel.
     pub fn disable_tls(mut self) -> Self {
         self.tls = false;
+        self
+    }
+
+    /// Answers of up to 50 MiB are taken in any case: for programs written for the official crate.
+    pub fn max_decoding_message_size(self, _: usize) -> Self {
         self
     }
 
@@ -199,14 +210,15 @@ impl StreamConfigBuilder {
         LiveWithBackupsBuilder::new(self)
     }
 
-    /// Records only: needs no credentials, and never touches the network.
+    /// Records only: never touches the network, nor looks at the credentials. Who has none begins with
+    /// [`SiftStreamBuilder::offline`].
     pub fn file_backup(self) -> FileBackupBuilder {
-        FileBackupBuilder::new(self)
+        let run = self.run();
+        FileBackupBuilder::new(self.config, run)
     }
 
     pub(super) fn request(&self) -> CreateIngestionConfigRequest {
-        let IngestionConfigForm { asset_name, client_key, flows } = self.config.clone();
-        CreateIngestionConfigRequest { asset_name, client_key, flows, ..CreateIngestionConfigRequest::default() }
+        self.config.request()
     }
 
     pub(super) fn run(&self) -> Option<RunSelector> {

@@ -6,10 +6,10 @@ use std::time::Duration;
 use sift_rs::ingestion_configs::v2::FlowConfig;
 use sift_rs::runs::v2::Run;
 
-use super::builder::{QUEUE_REQUESTS, StreamConfigBuilder};
+use super::builder::QUEUE_REQUESTS;
 use super::disk::{Disk, home_of};
 use super::error::{FinishError, Finished, StreamError};
-use super::forms::RunSelector;
+use super::forms::{IngestionConfigForm, RunSelector};
 use super::handle::sealed::Mode;
 use super::handle::{IngestionConfigEncoder, SiftStream, Transport};
 use super::intake::Intake;
@@ -21,15 +21,16 @@ use crate::record::RecorderOptions;
 
 /// The last step of a stream that only records.
 pub struct FileBackupBuilder {
-    base: StreamConfigBuilder,
+    form: IngestionConfigForm,
+    run: Option<RunSelector>,
     disk: DiskBackupPolicy,
     recorder: RecorderOptions,
 }
 
 impl FileBackupBuilder {
-    pub(super) fn new(base: StreamConfigBuilder) -> Self {
+    pub(super) fn new(form: IngestionConfigForm, run: Option<RunSelector>) -> Self {
         let recorder = RecorderOptions { waiting_records: QUEUE_REQUESTS as u64, ..RecorderOptions::default() };
-        Self { base, disk: DiskBackupPolicy::default(), recorder }
+        Self { form, run, disk: DiskBackupPolicy::default(), recorder }
     }
 
     /// Where files are kept, and how large. `backups_dir` must be given; files are never deleted, however many.
@@ -70,10 +71,10 @@ impl FileBackupBuilder {
         if self.disk.backups_dir.is_none() {
             return Err(StreamError::NoDirectory);
         }
-        let (config, run) = (self.base.request(), self.base.run());
+        let (config, run) = (self.form.request(), self.run);
         let mut flows = IngestionConfigEncoder::default();
-        flows.add(&self.base.config.flows)?;
-        let home = home_of(&self.disk, &self.base.config.client_key)?;
+        flows.add(&self.form.flows)?;
+        let home = home_of(&self.disk, &self.form.client_key)?;
         let options = RecorderOptions { segment_bytes: self.disk.max_backup_file_size as u64, ..self.recorder };
         let disk = Arc::new(Disk::new(home, options, None));
         let attached = run.as_ref().map(expected_run);

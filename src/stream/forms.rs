@@ -1,6 +1,6 @@
 //! What a stream is about: its asset, flows and run.
 
-use sift_rs::ingestion_configs::v2::FlowConfig;
+use sift_rs::ingestion_configs::v2::{CreateIngestionConfigRequest, FlowConfig};
 use sift_rs::metadata::v1::MetadataValue;
 
 /// An ingestion config, found by its client key or created. Using the same form again uses the same config; a flow
@@ -13,6 +13,14 @@ pub struct IngestionConfigForm {
     pub client_key: String,
     /// The flows with their channels.
     pub flows: Vec<FlowConfig>,
+}
+
+impl IngestionConfigForm {
+    /// The request that makes it.
+    pub(super) fn request(&self) -> CreateIngestionConfigRequest {
+        let Self { asset_name, client_key, flows } = self.clone();
+        CreateIngestionConfigRequest { asset_name, client_key, flows, ..CreateIngestionConfigRequest::default() }
+    }
 }
 
 /// A run, found by its client key or created. Of a run that is there, what isn't `None` here is set, the rest is left

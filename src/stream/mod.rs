@@ -22,6 +22,7 @@ mod live_only;
 mod live_with_backups;
 mod logging;
 mod metrics;
+mod offline;
 #[cfg(test)]
 mod parity_tests;
 mod pieces;
@@ -48,6 +49,7 @@ pub use live_only::{LiveOnlyBuilder, LiveStreamingOnly};
 pub use live_with_backups::{LiveStreamingWithBackups, LiveWithBackupsBuilder};
 pub use logging::LogLevel;
 pub use metrics::{BackupMetricsSnapshot, CheckpointMetricsSnapshot, SiftStreamMetricsSnapshot};
+pub use offline::{OfflineConfigBuilder, OfflineStreamBuilder};
 pub use policy::{DiskBackupPolicy, RetryPolicy, RollingFilePolicy};
 pub use send_error::{SendError, SiftStreamSendError, SiftStreamTrySendError, TrySendError};
 pub use sift_rs::common::r#type::v1::ChannelDataType;

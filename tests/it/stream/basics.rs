@@ -1,6 +1,6 @@
 //! Each mode without faults.
 
-use sift_replay::stream::Finished;
+use sift_replay::stream::{DiskBackupPolicy, Finished, SiftStreamBuilder};
 
 use super::support::{assert_each_once, live_only, send, with_backups};
 use crate::support::destination::block_on;
@@ -50,4 +50,21 @@ fn without_a_link_everything_is_on_disk_and_the_next_stream_delivers_it() {
     });
     assert_each_once(&server.seen(), 1500);
     assert_eq!(super::support::segments(dir.path()), Vec::<std::path::PathBuf>::new());
+}
+
+#[test]
+fn recording_alone_needs_no_credentials_and_a_stream_with_a_link_delivers_it() {
+    let (server, dir) = (Faulty::start(), tempfile::tempdir().unwrap());
+    block_on(async {
+        let policy = DiskBackupPolicy { backups_dir: Some(dir.path().to_owned()), ..DiskBackupPolicy::default() };
+        let offline = SiftStreamBuilder::offline().ingestion_config(super::support::form("rover-v1"));
+        let stream = offline.file_backup().disk_backup_policy(policy).build().await.unwrap();
+        send(&stream, 0..1000).await;
+        let finished = stream.finish().await.unwrap();
+        let directory = Some(dir.path().join("rover-v1"));
+        assert_eq!(finished, Finished { requests: 1000, on_disk: 1000, directory, ..Finished::default() });
+        assert_eq!(server.seen().connections, 0);
+        with_backups(&server.uri(), dir.path()).build().await.unwrap().finish().await.unwrap();
+    });
+    assert_each_once(&server.seen(), 1000);
 }
