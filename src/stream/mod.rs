@@ -20,10 +20,13 @@ mod legs;
 mod live_lane;
 mod live_only;
 mod live_with_backups;
-mod logging;
-mod metrics;
+#[doc(hidden)]
+pub mod logging;
+#[doc(hidden)]
+pub mod metrics;
 #[cfg(test)]
 mod parity_tests;
+mod paths;
 mod pieces;
 mod policy;
 mod send_error;
@@ -34,7 +37,7 @@ mod telemetry;
 mod time;
 mod value;
 
-pub use auto_register::{AutoRegisterSendError, DeriveError};
+pub use auto_register::{AutoRegisterSendError, AutoRegisterStream, DeriveError, SiftStreamAutoRegister};
 pub use builder::{SiftStreamBuilder, StreamConfigBuilder};
 pub use descriptor::{ChannelIndex, FlowDescriptor, FlowDescriptorBuilder};
 pub use encodeable::Encodeable;
@@ -48,6 +51,10 @@ pub use live_only::{LiveOnlyBuilder, LiveStreamingOnly};
 pub use live_with_backups::{LiveStreamingWithBackups, LiveWithBackupsBuilder};
 pub use logging::LogLevel;
 pub use metrics::{BackupMetricsSnapshot, CheckpointMetricsSnapshot, SiftStreamMetricsSnapshot};
+#[doc(hidden)]
+pub use paths::stream::{mode, run};
+#[doc(hidden)]
+pub use paths::{backup, stream};
 pub use policy::{DiskBackupPolicy, RetryPolicy, RollingFilePolicy};
 pub use send_error::{SendError, SiftStreamSendError, SiftStreamTrySendError, TrySendError};
 pub use sift_rs::common::r#type::v1::ChannelDataType;
