@@ -2,20 +2,29 @@
 
 use std::collections::{HashMap, HashSet};
 
+use sift_rs::ingest::v1::IngestWithConfigDataStreamRequest as Request;
 use sift_rs::ingestion_configs::v2::{ChannelConfig, FlowConfig};
+use sift_rs::runs::v2::Run;
 
+use super::descriptor::FlowDescriptor;
+use super::error::{FinishError, Finished, StreamError};
 use super::flow::Flow;
+use super::forms::RunSelector;
+use super::handle::{IngestionConfigEncoder, SiftStream, Transport};
+use super::metrics::SiftStreamMetricsSnapshot;
 use super::send_error::SiftStreamSendError;
 use super::value::words;
+use crate::record::RecordError;
 
 /// Why a flow wasn't registered or not sent.
 #[derive(Debug, thiserror::Error)]
-pub enum AutoRegisterSendError<T, R> {
-    /// The flow could not be registered, and wasn't sent.
-    #[error("{0}")]
-    RegistrationFailed(R),
+pub enum AutoRegisterSendError<T> {
+    /// The flow could not be registered, and wasn't sent: Sift refuses it or can't be reached, or no config can be
+    /// derived from the values ([`StreamError::Derive`]).
+    #[error(transparent)]
+    RegistrationFailed(StreamError),
     /// The flow is registered, and wasn't sent.
-    #[error("{0}")]
+    #[error(transparent)]
     StreamError(SiftStreamSendError<T>),
     /// The values don't fit the config that was staged for the flow: names the flow and its channels. Nothing was
     /// registered or sent, and the staged config stays.
@@ -23,9 +32,117 @@ pub enum AutoRegisterSendError<T, R> {
     StagedConfigMismatch(String),
 }
 
-impl<T, R> From<SiftStreamSendError<T>> for AutoRegisterSendError<T, R> {
+impl<T> From<SiftStreamSendError<T>> for AutoRegisterSendError<T> {
     fn from(error: SiftStreamSendError<T>) -> Self {
         Self::StreamError(error)
+    }
+}
+
+/// A stream that registers flows as they come. Programs may implement it themselves, to be tested without a stream; take
+/// `impl AutoRegisterStream` then (it can't be made into a `dyn`). Methods are written as plain `async fn`.
+pub trait AutoRegisterStream {
+    /// Why a message wasn't sent.
+    type SendError: std::error::Error + Send + Sync + 'static;
+
+    /// Sends a message, and registers its flow before, if it isn't known: from the config that is staged for it, else
+    /// from the message's own channels, their names and types, in their order.
+    ///
+    /// Where there are files, no link is needed: the flow is recorded before its first message, and Sift is told when
+    /// there is a link. A stream without files asks Sift at once, and waits for the answer.
+    fn send(&mut self, flow: Flow) -> impl Future<Output = Result<(), Self::SendError>> + Send;
+
+    /// Ends the stream, and says what became of everything that it accepted.
+    fn finish(self) -> impl Future<Output = Result<Finished, FinishError>> + Send
+    where
+        Self: Sized;
+
+    /// A flow, for [`FlowBuilder`](super::FlowBuilder).
+    ///
+    /// # Errors
+    /// If nobody registered it yet.
+    fn get_flow_descriptor(&self, flow_name: &str) -> Result<FlowDescriptor<String>, StreamError>;
+
+    /// What is sent from now on goes into this run.
+    fn attach_run(&mut self, run_selector: RunSelector) -> impl Future<Output = Result<(), StreamError>> + Send;
+
+    /// What is sent from now on goes into no run.
+    fn detach_run(&mut self);
+
+    /// The run that is attached.
+    fn run(&self) -> Option<&Run>;
+}
+
+/// A stream of any mode that registers flows as they come: see [`AutoRegisterStream`], which has its methods.
+///
+/// A config that is staged is used once, when the first message of its flow comes, and gives what can't be derived from
+/// values: units, descriptions, names of enum values and bits.
+#[derive(Debug)]
+pub struct SiftStreamAutoRegister<T> {
+    inner: SiftStream<IngestionConfigEncoder, T>,
+    staged: HashMap<String, FlowConfig>,
+}
+
+impl<T: Transport> SiftStreamAutoRegister<T> {
+    /// With configs for flows that may come; there needn't be any. Of several for one flow the last one counts.
+    pub fn new(stream: SiftStream<IngestionConfigEncoder, T>, staged_configs: Vec<FlowConfig>) -> Self {
+        let staged = staged_configs.into_iter().map(|config| (config.name.clone(), config)).collect();
+        Self { inner: stream, staged }
+    }
+
+    /// The stream's numbers now.
+    pub fn get_metrics_snapshot(&self) -> SiftStreamMetricsSnapshot {
+        self.inner.get_metrics_snapshot()
+    }
+
+    /// The stream itself. What is still staged is forgotten.
+    pub fn into_inner(self) -> SiftStream<IngestionConfigEncoder, T> {
+        self.inner
+    }
+
+    async fn register(&mut self, flow: &Flow) -> Result<(), AutoRegisterSendError<Request>> {
+        let config = match self.staged.get(&flow.flow_name) {
+            Some(staged) => {
+                check_staged(flow, staged).map_err(AutoRegisterSendError::StagedConfigMismatch)?;
+                staged.clone()
+            }
+            None => flow_config_of(flow).map_err(|error| AutoRegisterSendError::RegistrationFailed(error.into()))?,
+        };
+        let added = self.inner.add_new_flows(std::slice::from_ref(&config)).await;
+        added.map_err(AutoRegisterSendError::RegistrationFailed)?;
+        self.staged.remove(&flow.flow_name);
+        Ok(())
+    }
+}
+
+impl<T: Transport> AutoRegisterStream for SiftStreamAutoRegister<T> {
+    type SendError = AutoRegisterSendError<Request>;
+
+    async fn send(&mut self, flow: Flow) -> Result<(), Self::SendError> {
+        // A stream that is closed knows no flow, and says so when the message is sent.
+        if matches!(self.inner.flow(&flow.flow_name), Err(RecordError::UnknownFlow { .. })) {
+            self.register(&flow).await?;
+        }
+        self.inner.send(flow).await.map_err(AutoRegisterSendError::StreamError)
+    }
+
+    async fn finish(self) -> Result<Finished, FinishError> {
+        self.inner.finish().await
+    }
+
+    fn get_flow_descriptor(&self, flow_name: &str) -> Result<FlowDescriptor<String>, StreamError> {
+        self.inner.get_flow_descriptor(flow_name)
+    }
+
+    async fn attach_run(&mut self, run_selector: RunSelector) -> Result<(), StreamError> {
+        self.inner.attach_run(run_selector).await
+    }
+
+    fn detach_run(&mut self) {
+        self.inner.detach_run();
+    }
+
+    fn run(&self) -> Option<&Run> {
+        self.inner.run()
     }
 }
 
@@ -54,7 +171,6 @@ pub enum DeriveError {
 }
 
 /// The config of a flow with these values' channels, in their order, without units and descriptions.
-#[cfg_attr(not(test), expect(dead_code, reason = "the streams call it"))]
 pub(super) fn flow_config_of(flow: &Flow) -> Result<FlowConfig, DeriveError> {
     let mut names = HashSet::new();
     let mut channels = Vec::with_capacity(flow.values.len());
@@ -75,7 +191,6 @@ pub(super) fn flow_config_of(flow: &Flow) -> Result<FlowConfig, DeriveError> {
 
 /// Whether the values fit the staged config, else all that doesn't, in their order. Unlike the official crate's, this
 /// takes flows that leave channels out: those are empty.
-#[cfg_attr(not(test), expect(dead_code, reason = "the streams call it"))]
 pub(super) fn check_staged(flow: &Flow, staged: &FlowConfig) -> Result<(), String> {
     let mut types: HashMap<&str, i32> = HashMap::new();
     staged.channels.iter().for_each(|channel| {
@@ -109,7 +224,6 @@ mod tests {
     use sift_rs::common::r#type::v1::ChannelDataType;
 
     use super::*;
-    use crate::record::RecordError;
     use crate::stream::{ChannelEnum, ChannelValue, TimeValue, Value};
 
     fn flow(values: &[ChannelValue]) -> Flow {
@@ -182,13 +296,14 @@ mod tests {
 
     #[test]
     fn errors_of_what_is_inside_are_told_as_they_are() {
-        fn told<T: std::fmt::Debug>(error: AutoRegisterSendError<T, &str>) -> String {
-            let error: &dyn std::error::Error = &error;
+        fn told(error: AutoRegisterSendError<Request>) -> String {
+            let error: &(dyn std::error::Error + Send + Sync + 'static) = &error;
             error.to_string()
         }
-        assert_eq!(told(AutoRegisterSendError::<(), _>::RegistrationFailed("no link")), "no link");
-        assert_eq!(told(AutoRegisterSendError::<(), _>::StagedConfigMismatch("odd".to_owned())), "odd");
-        let unsent = || SiftStreamSendError::<()>::from(RecordError::Finished);
+        let derive = || DeriveError::RepeatedChannel { flow: "arm".to_owned(), channel: "a".to_owned() };
+        assert_eq!(told(AutoRegisterSendError::RegistrationFailed(derive().into())), derive().to_string());
+        assert_eq!(told(AutoRegisterSendError::StagedConfigMismatch("odd".to_owned())), "odd");
+        let unsent = || SiftStreamSendError::<Request>::from(RecordError::Finished);
         assert_eq!(told(unsent().into()), unsent().to_string());
     }
 }

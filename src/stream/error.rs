@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use sift_rs::ingest::v1::IngestWithConfigDataStreamRequest;
 use thiserror::Error;
 
+use super::auto_register::DeriveError;
 use crate::record::RecordError;
 use crate::replay::StateError;
 use crate::sift::{ConnectError, RegisterError};
@@ -43,6 +44,9 @@ pub enum StreamError {
         /// The operating system's answer.
         source: std::io::Error,
     },
+    /// A flow's config can't be derived from its values.
+    #[error(transparent)]
+    Derive(#[from] DeriveError),
     /// Options that make no sense.
     #[error("{0}")]
     Options(&'static str),

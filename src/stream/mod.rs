@@ -20,11 +20,14 @@ mod legs;
 mod live_lane;
 mod live_only;
 mod live_with_backups;
-mod logging;
-mod metrics;
+#[doc(hidden)]
+pub mod logging;
+#[doc(hidden)]
+pub mod metrics;
 mod offline;
 #[cfg(test)]
 mod parity_tests;
+mod paths;
 mod pieces;
 mod policy;
 mod send_error;
@@ -35,7 +38,7 @@ mod telemetry;
 mod time;
 mod value;
 
-pub use auto_register::{AutoRegisterSendError, DeriveError};
+pub use auto_register::{AutoRegisterSendError, AutoRegisterStream, DeriveError, SiftStreamAutoRegister};
 pub use builder::{SiftStreamBuilder, StreamConfigBuilder};
 pub use descriptor::{ChannelIndex, FlowDescriptor, FlowDescriptorBuilder};
 pub use encodeable::Encodeable;
@@ -50,6 +53,10 @@ pub use live_with_backups::{LiveStreamingWithBackups, LiveWithBackupsBuilder};
 pub use logging::LogLevel;
 pub use metrics::{BackupMetricsSnapshot, CheckpointMetricsSnapshot, SiftStreamMetricsSnapshot};
 pub use offline::{OfflineConfigBuilder, OfflineStreamBuilder};
+#[doc(hidden)]
+pub use paths::stream::{mode, run};
+#[doc(hidden)]
+pub use paths::{backup, stream};
 pub use policy::{DiskBackupPolicy, RetryPolicy, RollingFilePolicy};
 pub use send_error::{SendError, SiftStreamSendError, SiftStreamTrySendError, TrySendError};
 pub use sift_rs::common::r#type::v1::ChannelDataType;
