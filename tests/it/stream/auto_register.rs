@@ -72,6 +72,8 @@ fn a_flow_that_appears_while_the_link_is_down_arrives_when_it_is_back() {
         for rpm in 50..100 {
             stream.send(engine(rpm)).await.unwrap();
         }
+        // The link is known to be back.
+        server.wait(|seen| !seen.records.is_empty());
         let stream = stream.into_inner();
         stream.send(engine(100)).await.unwrap();
         let finished = stream.finish().await.unwrap();

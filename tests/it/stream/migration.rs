@@ -3,8 +3,9 @@
 //!
 //! What must differ, and how it is compared: files are PBFS there and segments here, so that what a replay of them
 //! delivers is compared; that crate asks Sift for ids before it records, this one doesn't, so that it records at a server
-//! that isn't there; what is misspelt is an error here and a warning in the log there. Records that go by several gRPC
-//! streams at once may be stored in another order than they were sent in: these are sorted.
+//! that isn't there; what is misspelt is an error here and a warning in the log there; requests that name no run go into
+//! the stream's here, and into none there. Records that go by
+//! several gRPC streams at once may be stored in another order than they were sent in: these are sorted.
 
 mod programs;
 mod world;
@@ -109,4 +110,23 @@ fn what_is_misspelt_arrives_nowhere_and_is_told_here() {
     });
     assert_same(&ours, &official);
     assert_eq!(ours.records(), 1);
+}
+
+#[test]
+fn requests_that_name_no_run_go_into_the_streams() {
+    let run_of = |world: &world::World| {
+        assert_eq!((world.records(), world.sessions.len()), (10, 1));
+        world.sessions[0].0.2.clone().map(|run| run.name)
+    };
+    let official = block_on(async {
+        let rig = Rig::start().await;
+        official::ready_made(rig.uri()).await.unwrap();
+        world(rig, true).await
+    });
+    let ours = block_on(async {
+        let rig = Rig::start().await;
+        ours::ready_made(rig.uri()).await.unwrap();
+        world(rig, true).await
+    });
+    assert_eq!((run_of(&ours), run_of(&official)), (Some("flight".to_owned()), None));
 }

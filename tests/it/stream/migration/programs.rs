@@ -239,6 +239,23 @@ in_both_crates! {
         Ok(())
     }
 
+    /// Ready-made requests that name no run, while one is attached.
+    pub(in super::super) async fn ready_made(uri: String) -> Result<(), Box<dyn std::error::Error>> {
+        let mut stream = SiftStreamBuilder::new(credentials(uri))
+            .disable_tls()
+            .ingestion_config(form())
+            .attach_run(run_form("flight"))
+            .live_only()
+            .metrics_streaming_interval(None)
+            .build()
+            .await?;
+        let descriptor = stream.get_flow_descriptor("arm")?;
+        let requests = (0..10).map(|step| FlowBuilder::new(&descriptor).request(at(step)));
+        stream.send_requests(requests.collect::<Vec<_>>()).await?;
+        stream.finish().await?;
+        Ok(())
+    }
+
     /// Sends what doesn't fit among what does, and tells the errors.
     pub(in super::super) async fn misspelt(uri: String) -> Result<Vec<String>, Box<dyn std::error::Error>> {
         let mut stream = SiftStreamBuilder::new(credentials(uri))
