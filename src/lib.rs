@@ -3,8 +3,8 @@
 //! # The crate
 //!
 //! [`record::Recorder`] records; with the feature `replay`, `catalog` finds recordings and `replay` sends them over a
-//! `sift` connection; with the feature `receiver`, `receiver` is an endpoint of one's own. [`segment`] reads and writes
-//! single files, and [`mod@format`] knows the bytes.
+//! `sift` connection; with the feature `stream`, a `stream` does both at once; with the feature `receiver`, `receiver` is
+//! an endpoint of one's own. [`segment`] reads and writes single files, and [`mod@format`] knows the bytes.
 
 #[cfg(feature = "replay")]
 pub mod catalog;

@@ -1,5 +1,7 @@
 //! Live streams, against real servers over real sockets.
 
+mod auto_register;
 mod basics;
+mod migration;
 mod support;
 mod sweeping;
