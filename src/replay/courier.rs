@@ -11,7 +11,6 @@ use super::lane::Lanes;
 use super::observe::{Observer, Origin};
 use super::options::ReplayOptions;
 use super::outgoing::Outgoing;
-use super::retry::Patience;
 use super::window::Window;
 
 /// Sends windows until all of each is settled; retries and refusals are the replay's own.
@@ -43,11 +42,6 @@ impl<'a> Courier<'a> {
         // Ids are in the messages already, and so is what Sift is told to do with misfits.
         let delivery = Delivery::new(Outgoing::default(), fresh, false);
         Self { context: Context::new(lanes, nothing_kept, options, observer, (1, 1)), delivery }
-    }
-
-    /// How long is tried, and whether it goes on.
-    pub(crate) fn patience(&self) -> &Patience {
-        &self.context.patience
     }
 
     /// Delivers the messages of `stream` that have these seqs, or as many as can be; `buffers` hold them whole, with their

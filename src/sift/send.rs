@@ -132,6 +132,15 @@ impl IngestStream {
         Err(error)
     }
 
+    /// Waits until the stream fails, as long as there is nothing to push: a destination may refuse it, or the connection
+    /// break, at any time. Cancelling it leaves the stream usable.
+    pub async fn failed(&mut self) -> SendError {
+        let Some(outcome) = self.outcome.as_mut() else { return SendError::Ended };
+        let error = early(outcome.await);
+        self.outcome = None;
+        error
+    }
+
     /// Ends the stream and waits for its acknowledgement, at most `acknowledgement_timeout` after
     /// everything was handed to the connection.
     ///

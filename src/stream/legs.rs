@@ -8,6 +8,8 @@ use super::disk::{Disk, Recording, blocking};
 use super::error::StreamError;
 use super::forms::RunSelector;
 use super::intake::{Closed, Intake, RecorderIntake};
+use super::leg::schema;
+use crate::record::{Encoder, RecordError, SchemaError};
 
 /// Why a stream that should have begun another leg, and couldn't, takes nothing.
 const NO_LEG: &str = "its recording couldn't go on without the run: see the log";
@@ -71,13 +73,31 @@ impl Legs {
     /// Records may have these flows from now on.
     pub(super) async fn add_flows(&mut self, flows: &[FlowConfig]) -> Result<(), StreamError> {
         let Some(recording) = self.recording().cloned() else { return Err(StreamError::Closed(NO_LEG.to_owned())) };
-        let added = flows.to_vec();
+        let new = unknown_flows(&self.config, flows)?;
+        let added = new.clone();
         blocking(move || recording.add_flows(&added)).await?;
-        for flow in flows {
-            if !self.config.flows.contains(flow) {
-                self.config.flows.push(flow.clone());
-            }
-        }
+        self.config.flows.extend(new);
         Ok(())
     }
+}
+
+/// Those of `flows` that the config doesn't have yet.
+///
+/// # Errors
+/// One of them makes no sense, or the config has another flow of that name.
+pub(super) fn unknown_flows(
+    config: &CreateIngestionConfigRequest,
+    flows: &[FlowConfig],
+) -> Result<Vec<FlowConfig>, RecordError> {
+    let mut new: Vec<FlowConfig> = Vec::new();
+    for flow in flows {
+        match config.flows.iter().chain(&new).find(|known| known.name == flow.name) {
+            Some(known) if known == flow => {}
+            Some(_) => return Err(SchemaError::FlowDiffers { flow: flow.name.clone() }.into()),
+            None => new.push(flow.clone()),
+        }
+    }
+    let alone = CreateIngestionConfigRequest { flows: new, ..config.clone() };
+    Encoder::new(&schema(&alone, None)?)?;
+    Ok(alone.flows)
 }

@@ -16,6 +16,7 @@ use super::handle::sealed::Mode;
 use super::handle::{IngestionConfigEncoder, SiftStream, Transport};
 use super::intake::{Intake, QueueIntake};
 use super::leg::{Leg, expected_run, schema};
+use super::legs::unknown_flows;
 use super::metrics::{Gauges, MetricsTask, SiftStreamMetricsSnapshot, StreamMetrics};
 use super::pieces::{Capacity, Pieces};
 use super::policy::RetryPolicy;
@@ -193,22 +194,21 @@ impl Mode for LiveStreamingOnly {
     }
 
     async fn add_flows(&mut self, flows: &[FlowConfig]) -> Result<(), StreamError> {
-        let checked: Result<Vec<_>, _> =
-            flows.iter().map(|flow| FlowSchema::from_request(&flow.encode_to_vec())).collect();
-        let checked: Vec<FlowSchema> = checked.map_err(RecordError::from)?;
         let leg = self.intake.change().1.clone();
+        // What makes no sense shows before Sift is asked.
+        let new = unknown_flows(&leg.whole_config(), flows)?;
         let connection = self.lanes.pick(None).connection.clone();
         if let Some(registered) = leg.registered().cloned() {
             let (setup, connection) = (&self.setup, &connection);
-            setup.persist(|| setup.add_flows(connection, &registered, flows)).await?;
+            setup.persist(|| setup.add_flows(connection, &registered, &new)).await?;
         }
         let mut current = self.intake.change();
-        for flow in checked {
-            current.0.add_flow(flow)?;
+        for flow in &new {
+            current.0.add_flow(FlowSchema::from_request(&flow.encode_to_vec()).map_err(RecordError::from)?)?;
         }
-        leg.add_flows(flows.iter().cloned());
+        self.numbers.metrics().loaded_flows(new.len() as u64);
+        leg.add_flows(new);
         leg.told(usize::MAX);
-        self.numbers.metrics().loaded_flows(flows.len() as u64);
         Ok(())
     }
 

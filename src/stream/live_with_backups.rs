@@ -21,7 +21,7 @@ use super::intake::Intake;
 use super::keeper::{Keeper, Phase};
 use super::ledger::Ledger;
 use super::leg::{Leg, Registered, expected_run, schema};
-use super::legs::Legs;
+use super::legs::{Legs, unknown_flows};
 use super::live_lane::{LiveLane, LiveOptions};
 use super::live_only::ACKNOWLEDGEMENT_TIMEOUT;
 use super::metrics::{Gauges, MetricsTask, SiftStreamMetricsSnapshot, StreamMetrics};
@@ -354,11 +354,12 @@ impl Mode for LiveStreamingWithBackups {
     }
 
     async fn add_flows(&mut self, flows: &[FlowConfig]) -> Result<(), StreamError> {
-        // What Sift refuses shows before anything is recorded.
+        // What Sift refuses shows before anything is recorded, and what makes no sense before Sift is asked.
+        let new = unknown_flows(self.legs.config(), flows)?;
         if let Some((connection, registered)) = self.link() {
-            unless_transient(self.setup.add_flows(&connection, &registered, flows).await)?;
+            unless_transient(self.setup.add_flows(&connection, &registered, &new).await)?;
         }
-        self.legs.add_flows(flows).await?;
+        self.legs.add_flows(&new).await?;
         self.numbers.metrics().loaded_flows(flows.len() as u64);
         Ok(())
     }

@@ -237,15 +237,14 @@ impl Pieces {
         let mut state = self.lock();
         state.unsettled_requests = state.unsettled_requests.saturating_sub(requests);
         state.unsettled_bytes = state.unsettled_bytes.saturating_sub(bytes);
-        state.wake();
+        wake(state);
     }
 
     /// Takes nothing in any more. What is in it can be taken out. The first reason stays.
     pub(super) fn close(&self, reason: &str) {
         let mut state = self.lock();
         state.closed.get_or_insert_with(|| reason.to_owned());
-        state.wake();
-        drop(state);
+        wake(state);
         self.news.notify_one();
     }
 
@@ -258,8 +257,9 @@ impl Pieces {
     pub(super) fn drain(&self) -> Vec<Piece> {
         let mut state = self.lock();
         (state.requests, state.bytes) = (0, 0);
-        state.wake();
-        state.queue.drain(..).collect()
+        let drained = state.queue.drain(..).collect();
+        wake(state);
+        drained
     }
 
     /// Ready when an offer may be taken in, or never will be.
@@ -307,8 +307,14 @@ impl State {
         }
         Some((leg, seqs))
     }
-
-    fn wake(&mut self) {
-        self.wakers.drain(..).for_each(Waker::wake);
-    }
 }
+
+/// Wakes all who wait for room; without the lock, since a waker may do anything.
+fn wake(mut state: MutexGuard<'_, State>) {
+    let wakers = std::mem::take(&mut state.wakers);
+    drop(state);
+    wakers.into_iter().for_each(Waker::wake);
+}
+
+#[cfg(test)]
+mod tests;

@@ -20,7 +20,7 @@ use super::metrics::StreamMetrics;
 use super::pieces::{Piece, Pieces};
 use super::setup::Setup;
 use crate::catalog::SeqSet;
-use crate::replay::{Courier, Faulty, Lanes, Observer, ReplayEvent, ReplayOptions, Settled, State};
+use crate::replay::{Courier, Faulty, Lanes, Observer, Patience, ReplayEvent, ReplayOptions, Settled, State};
 use crate::sift::{Fault, IngestStream, MESSAGE_PREFIX_BYTES, RegisterError, SendError};
 
 /// gRPC streams on their way to be acknowledged, at most.
@@ -177,7 +177,7 @@ impl<'a> Work<'a> {
                     Some(piece) => match self.ready(piece).await {
                         Ok(ready) => outbox = Some(ready),
                         Err((piece, error)) => {
-                            self.sent.stop = Some(error.to_string());
+                            self.stop(error.to_string());
                             return Some(piece);
                         }
                     },
@@ -286,9 +286,16 @@ impl<'a> Work<'a> {
             }
         }
         if let Some(stop) = settled.stop {
-            self.sent.stop.get_or_insert(stop);
+            // Before there is room again: nobody is to send what won't be delivered.
+            self.stop(stop);
         }
         self.sender.pieces.settle(window.seqs.end - window.seqs.start, window.queued_bytes);
+    }
+
+    /// Sending is given up: nothing more is taken in, whatever else is still on its way. The first reason stays.
+    fn stop(&mut self, reason: String) {
+        let reason = self.sent.stop.get_or_insert(reason);
+        self.sender.pieces.close(reason);
     }
 
     /// Waits for what is on its way; what isn't delivered is handed back.
@@ -302,8 +309,6 @@ impl<'a> Work<'a> {
         while let Some((window, settled)) = self.closing.next().await {
             self.settled(&window, settled);
         }
-        let reason = self.sent.stop.clone().unwrap_or_else(|| "it was finished".to_owned());
-        self.sender.pieces.close(&reason);
         for piece in left.into_iter().chain(self.sender.pieces.drain()) {
             let requests = piece.records().filter_map(|record| IngestWithConfigDataStreamRequest::decode(record).ok());
             self.sent.handed_back.extend(piece.seqs().zip(requests));
@@ -317,14 +322,13 @@ impl Sender {
     async fn again(&self, courier: &Courier<'_>, window: &Window, error: SendError) -> Settled {
         self.metrics.status(error.code_number());
         let stopped = |stop: String| Settled { stop: Some(stop), ..Settled::default() };
-        if self.options.retry.is_none() {
-            return stopped(error.to_string());
-        }
+        let Some(options) = &self.options.retry else { return stopped(error.to_string()) };
         if !matches!(error, SendError::Refused(_)) {
             self.lanes.pick(None).renew();
         }
         if error.fault() != Fault::Data {
-            let patience = courier.patience();
+            // Attempts are counted where they are made.
+            let patience = Patience::new(&ReplayOptions { most_attempts: None, ..options.clone() });
             let tell = |attempt, pause| {
                 tracing::warn!(%error, attempt, ?pause, "the stream has failed; what it carried is sent again");
                 self.metrics.retried();
@@ -360,10 +364,11 @@ fn split(mut buffer: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Pushes what is ready. Nothing is lost if it is dropped.
+/// Pushes what is ready; where nothing is, notices that the gRPC stream fails. Nothing is lost if it is dropped.
 async fn push(open: &mut Option<Open>, outbox: &Option<Outbox>) -> Result<(), SendError> {
     match (open, outbox) {
         (Some(open), Some(outbox)) => open.ingest.push(outbox.buffer.clone()).await,
-        _ => std::future::pending().await,
+        (Some(open), None) => Err(open.ingest.failed().await),
+        (None, _) => std::future::pending().await,
     }
 }

@@ -3,5 +3,7 @@
 mod auto_register;
 mod basics;
 mod migration;
+mod observed;
+mod sending;
 mod support;
 mod sweeping;
