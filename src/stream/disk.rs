@@ -17,7 +17,7 @@ use super::metrics::Gauges;
 use super::pieces::{Piece, Pieces};
 use super::policy::DiskBackupPolicy;
 use crate::format::AddedFlows;
-use crate::record::{FlowSchema, RecordError, Recorder, RecorderOptions, Tap, TappedFrame};
+use crate::record::{FlowSchema, OnFull, RecordError, Recorder, RecorderOptions, Tap, TappedFrame};
 use crate::replay::{Done, State, StateDirs, StateError};
 use crate::segment::{self, SegmentName, Storage, component};
 
@@ -154,16 +154,14 @@ impl Disk {
             let lost: Vec<_> = recorder.take_lost();
             let lost = lost.into_iter().filter(|(seq, _)| !all_done.contains(*seq));
             let lost: Vec<_> = lost.map(|(_, request)| request).collect();
-            // Dropped ones have a seq only if the oldest gave way.
-            let accepted = stats.records.max(stats.dropped);
+            let accepted = stats.records + self.dropped_without_seqs(stats.dropped);
             let (acknowledged, lost_count) = (done.acknowledged.len(), lost.len() as u64);
             let dead_lettered = all_done.len() - acknowledged;
             finished.requests += accepted;
             finished.acknowledged += acknowledged;
             finished.dead_lettered += dead_lettered;
             finished.dropped += stats.dropped;
-            let elsewhere = all_done.len() + lost_count + self.dropped_with_seqs(stats.dropped);
-            finished.on_disk += stats.records.saturating_sub(elsewhere);
+            finished.on_disk += accepted.saturating_sub(all_done.len() + lost_count + stats.dropped);
             if lost_count > 0 {
                 failure = failure.or_else(|| Some("recording has failed: see the log".to_owned()));
             }
@@ -177,8 +175,9 @@ impl Disk {
         }
     }
 
-    fn dropped_with_seqs(&self, dropped: u64) -> u64 {
-        if self.options.on_full == crate::record::OnFull::DropOldest { dropped } else { 0 }
+    /// Of what was dropped, what isn't among the numbered records: only the oldest were given a seq before.
+    fn dropped_without_seqs(&self, dropped: u64) -> u64 {
+        if self.options.on_full == OnFull::DropOldest { 0 } else { dropped }
     }
 
     fn done(&self, leg: &Leg) -> Done {
@@ -190,7 +189,7 @@ impl Disk {
         let mut gauges = Gauges::default();
         for recording in &*self.recordings() {
             let stats = recording.recorder.stats();
-            gauges.received += stats.records;
+            gauges.received += stats.records + self.dropped_without_seqs(stats.dropped);
             gauges.received_bytes += stats.recorded_bytes;
             gauges.recorded += stats.records;
             gauges.durable += stats.durable_seq;

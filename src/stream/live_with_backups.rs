@@ -214,7 +214,7 @@ impl LiveWithBackupsBuilder {
         linked: Option<Registered>,
     ) -> Result<LiveStreamingWithBackups, StreamError> {
         let metrics = Arc::new(StreamMetrics::new());
-        let ledger = Arc::new(Ledger::new(state, metrics.clone()));
+        let ledger = Arc::new(Ledger::new(setup.link.name().to_owned(), state, metrics.clone()));
         let pieces = Arc::new(Pieces::new(self.capacity));
         let options = RecorderOptions { segment_bytes: self.disk.max_backup_file_size as u64, ..self.recorder.clone() };
         let live = Live { pieces: pieces.clone(), ledger: ledger.clone() };

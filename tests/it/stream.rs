@@ -1,4 +1,7 @@
 //! Live streams, against real servers over real sockets.
 
 mod basics;
+mod checkpoints;
+mod eviction;
+mod gate;
 mod support;
