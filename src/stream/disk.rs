@@ -16,6 +16,7 @@ use super::leg::{Leg, schema};
 use super::metrics::Gauges;
 use super::pieces::{Piece, Pieces};
 use super::policy::DiskBackupPolicy;
+use crate::catalog::SeqSet;
 use crate::format::AddedFlows;
 use crate::record::{FlowSchema, OnFull, RecordError, Recorder, RecorderOptions, Tap, TappedFrame};
 use crate::replay::{Done, State, StateDirs, StateError};
@@ -78,6 +79,8 @@ pub(super) struct Disk {
 pub(super) struct Recording {
     pub(super) recorder: Arc<Recorder>,
     pub(super) leg: Arc<Leg>,
+    /// Seqs of requests that couldn't be made safe and went back to who sent them.
+    returned: Arc<Mutex<SeqSet>>,
 }
 
 impl Disk {
@@ -110,7 +113,7 @@ impl Disk {
         if let Some(tap) = tap {
             tap.leg.get_or_init(|| leg.clone());
         }
-        let recording = Recording { recorder, leg };
+        let recording = Recording { recorder, leg, returned: Arc::default() };
         let mut recordings = self.recordings();
         let before = recordings.last().map(|last| last.recorder.clone());
         recordings.push(recording.clone());
@@ -124,7 +127,7 @@ impl Disk {
     }
 
     pub(super) fn intake(&self, recording: &Recording) -> RecorderIntake {
-        RecorderIntake::new(recording.recorder.clone(), self.options.sync)
+        RecorderIntake::new(recording.recorder.clone(), self.options.sync, recording.returned.clone())
     }
 
     /// Ends all legs: everything that can be is durable when it returns.
@@ -147,14 +150,16 @@ impl Disk {
     pub(super) fn account(&self, reason: Option<String>) -> Result<Finished, FinishError> {
         let mut finished = Finished { directory: Some(self.home.clone()), ..Finished::default() };
         let (mut undelivered, mut failure) = (Vec::new(), None);
-        for Recording { recorder, leg } in &*self.recordings() {
+        for Recording { recorder, leg, returned } in &*self.recordings() {
             let (stats, done) = (recorder.stats(), self.done(leg));
             let all_done = done.all();
             // Of what is lost, some may have been acknowledged before the disk failed.
-            let lost: Vec<_> = recorder.take_lost();
-            let lost = lost.into_iter().filter(|(seq, _)| !all_done.contains(*seq));
+            let returned = returned.lock().unwrap_or_else(PoisonError::into_inner).without(&all_done);
+            let lost = recorder.take_lost().into_iter();
+            let lost = lost.filter(|(seq, _)| !all_done.contains(*seq) && !returned.contains(*seq));
             let lost: Vec<_> = lost.map(|(_, request)| request).collect();
-            let accepted = stats.records + self.dropped_without_seqs(stats.dropped);
+            // Those that went back weren't accepted.
+            let accepted = (stats.records - returned.len()) + self.dropped_without_seqs(stats.dropped);
             let (acknowledged, lost_count) = (done.acknowledged.len(), lost.len() as u64);
             let dead_lettered = all_done.len() - acknowledged;
             finished.requests += accepted;

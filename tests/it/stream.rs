@@ -3,5 +3,6 @@
 mod basics;
 mod checkpoints;
 mod eviction;
+mod finish;
 mod gate;
 mod support;
