@@ -16,8 +16,9 @@ use super::leg::{Leg, schema};
 use super::metrics::Gauges;
 use super::pieces::{Piece, Pieces};
 use super::policy::DiskBackupPolicy;
+use crate::catalog::SeqSet;
 use crate::format::AddedFlows;
-use crate::record::{FlowSchema, RecordError, Recorder, RecorderOptions, Tap, TappedFrame};
+use crate::record::{FlowSchema, OnFull, RecordError, Recorder, RecorderOptions, Tap, TappedFrame};
 use crate::replay::{Done, State, StateDirs, StateError};
 use crate::segment::{self, SegmentName, Storage, component};
 
@@ -78,6 +79,8 @@ pub(super) struct Disk {
 pub(super) struct Recording {
     pub(super) recorder: Arc<Recorder>,
     pub(super) leg: Arc<Leg>,
+    /// Seqs of requests that couldn't be made safe and went back to who sent them.
+    returned: Arc<Mutex<SeqSet>>,
 }
 
 impl Disk {
@@ -110,7 +113,7 @@ impl Disk {
         if let Some(tap) = tap {
             tap.leg.get_or_init(|| leg.clone());
         }
-        let recording = Recording { recorder, leg };
+        let recording = Recording { recorder, leg, returned: Arc::default() };
         let mut recordings = self.recordings();
         let before = recordings.last().map(|last| last.recorder.clone());
         recordings.push(recording.clone());
@@ -124,7 +127,7 @@ impl Disk {
     }
 
     pub(super) fn intake(&self, recording: &Recording) -> RecorderIntake {
-        RecorderIntake::new(recording.recorder.clone(), self.options.sync)
+        RecorderIntake::new(recording.recorder.clone(), self.options.sync, recording.returned.clone())
     }
 
     /// Ends all legs: everything that can be is durable when it returns.
@@ -147,23 +150,23 @@ impl Disk {
     pub(super) fn account(&self, reason: Option<String>) -> Result<Finished, FinishError> {
         let mut finished = Finished { directory: Some(self.home.clone()), ..Finished::default() };
         let (mut undelivered, mut failure) = (Vec::new(), None);
-        for Recording { recorder, leg } in &*self.recordings() {
+        for Recording { recorder, leg, returned } in &*self.recordings() {
             let (stats, done) = (recorder.stats(), self.done(leg));
             let all_done = done.all();
             // Of what is lost, some may have been acknowledged before the disk failed.
-            let lost: Vec<_> = recorder.take_lost();
-            let lost = lost.into_iter().filter(|(seq, _)| !all_done.contains(*seq));
+            let returned = returned.lock().unwrap_or_else(PoisonError::into_inner).without(&all_done);
+            let lost = recorder.take_lost().into_iter();
+            let lost = lost.filter(|(seq, _)| !all_done.contains(*seq) && !returned.contains(*seq));
             let lost: Vec<_> = lost.map(|(_, request)| request).collect();
-            // Dropped ones have a seq only if the oldest gave way.
-            let accepted = stats.records.max(stats.dropped);
+            // Those that went back weren't accepted.
+            let accepted = (stats.records - returned.len()) + self.dropped_without_seqs(stats.dropped);
             let (acknowledged, lost_count) = (done.acknowledged.len(), lost.len() as u64);
             let dead_lettered = all_done.len() - acknowledged;
             finished.requests += accepted;
             finished.acknowledged += acknowledged;
             finished.dead_lettered += dead_lettered;
             finished.dropped += stats.dropped;
-            let elsewhere = all_done.len() + lost_count + self.dropped_with_seqs(stats.dropped);
-            finished.on_disk += stats.records.saturating_sub(elsewhere);
+            finished.on_disk += accepted.saturating_sub(all_done.len() + lost_count + stats.dropped);
             if lost_count > 0 {
                 failure = failure.or_else(|| Some("recording has failed: see the log".to_owned()));
             }
@@ -177,8 +180,9 @@ impl Disk {
         }
     }
 
-    fn dropped_with_seqs(&self, dropped: u64) -> u64 {
-        if self.options.on_full == crate::record::OnFull::DropOldest { dropped } else { 0 }
+    /// Of what was dropped, what isn't among the numbered records: only the oldest were given a seq before.
+    fn dropped_without_seqs(&self, dropped: u64) -> u64 {
+        if self.options.on_full == OnFull::DropOldest { 0 } else { dropped }
     }
 
     fn done(&self, leg: &Leg) -> Done {
@@ -190,7 +194,7 @@ impl Disk {
         let mut gauges = Gauges::default();
         for recording in &*self.recordings() {
             let stats = recording.recorder.stats();
-            gauges.received += stats.records;
+            gauges.received += stats.records + self.dropped_without_seqs(stats.dropped);
             gauges.received_bytes += stats.recorded_bytes;
             gauges.recorded += stats.records;
             gauges.durable += stats.durable_seq;

@@ -97,8 +97,11 @@ impl<T: Transport> SiftStream<IngestionConfigEncoder, T> {
     pub async fn send<M: Encodeable>(&self, message: M) -> Result<(), SiftStreamSendError<Request>> {
         match self.taken_in(|intake| message.offer(intake)).await {
             Ok(()) => Ok(()),
-            Err(error) if ends(&error) => Err(SiftStreamSendError::ChannelClosed(self.hand_back(message))),
-            Err(error) => Err(SiftStreamSendError::EncodeError(error)),
+            Err(NotTaken { error, seq }) if ends(&error) => {
+                self.returned(seq);
+                Err(SiftStreamSendError::ChannelClosed(self.hand_back(message)))
+            }
+            Err(NotTaken { error, .. }) => Err(SiftStreamSendError::EncodeError(error)),
         }
     }
 
@@ -130,7 +133,8 @@ impl<T: Transport> SiftStream<IngestionConfigEncoder, T> {
     {
         let mut requests = requests.into_iter();
         while let Some(request) = requests.next() {
-            if self.taken_in(|intake| request.offer(intake)).await.is_err() {
+            if let Err(NotTaken { seq, .. }) = self.taken_in(|intake| request.offer(intake)).await {
+                self.returned(seq);
                 return Err(SendError(std::iter::once(request).chain(requests).collect()));
             }
         }
@@ -190,7 +194,7 @@ impl<T: Transport> SiftStream<IngestionConfigEncoder, T> {
         time: Timestamp,
         values: &[record::Value<'_>],
     ) -> Result<(), RecordError> {
-        self.taken_in(|intake| intake.offer(flow, time, values)).await
+        self.taken_in(|intake| intake.offer(flow, time, values)).await.map_err(|not| not.error)
     }
 
     /// Like [`record`](Self::record), but never waits.
@@ -209,15 +213,25 @@ impl<T: Transport> SiftStream<IngestionConfigEncoder, T> {
     async fn taken_in(
         &self,
         offer: impl Fn(&dyn Intake) -> Result<Option<u64>, RecordError>,
-    ) -> Result<(), RecordError> {
+    ) -> Result<(), NotTaken> {
         let intake = self.transport.intake();
         loop {
             match offer(intake) {
-                Ok(Some(seq)) => return poll_fn(|context| intake.poll_safe(seq, context)).await,
+                Ok(Some(seq)) => {
+                    let safe = poll_fn(|context| intake.poll_safe(seq, context)).await;
+                    return safe.map_err(|error| NotTaken { error, seq: Some(seq) });
+                }
                 Ok(None) => return Ok(()),
                 Err(RecordError::Full) => poll_fn(|context| intake.poll_room(context)).await,
-                Err(error) => return Err(error),
+                Err(error) => return Err(NotTaken { error, seq: None }),
             }
+        }
+    }
+
+    /// What is handed back now isn't handed back again at the end.
+    fn returned(&self, seq: Option<u64>) {
+        if let Some(seq) = seq {
+            self.transport.intake().returned(seq);
         }
     }
 
@@ -294,6 +308,12 @@ impl<T: Transport> SiftStream<IngestionConfigEncoder, T> {
     pub async fn finish(self) -> Result<Finished, FinishError> {
         self.transport.finish().await
     }
+}
+
+/// Why something wasn't taken in, or isn't as safe as was asked for; then it has a seq.
+struct NotTaken {
+    error: RecordError,
+    seq: Option<u64>,
 }
 
 /// Whether nothing will be taken in any more.

@@ -1,10 +1,11 @@
 //! Where a stream's requests go in: the recorder, or the queue of a stream without files.
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::task::{Context, Poll};
 
 use super::leg::Leg;
 use super::pieces::{OfferError, Pieces};
+use crate::catalog::SeqSet;
 use crate::record::{self, Encoder, RecordError, Recorded, Recorder, SyncPolicy, Timestamp};
 
 /// Takes requests in, and never waits.
@@ -32,17 +33,22 @@ pub trait Intake: Send + Sync {
 
     /// Ready when the request is as safe as was asked for.
     fn poll_safe(&self, seq: u64, context: &mut Context<'_>) -> Poll<Result<(), RecordError>>;
+
+    /// The request that couldn't be made safe was handed back to who sent it.
+    fn returned(&self, _seq: u64) {}
 }
 
 /// Into a recorder.
 pub(super) struct RecorderIntake {
     pub(super) recorder: Arc<Recorder>,
     waits_for_sync: bool,
+    /// Handed back to who sent it.
+    returned: Arc<Mutex<SeqSet>>,
 }
 
 impl RecorderIntake {
-    pub(super) fn new(recorder: Arc<Recorder>, sync: SyncPolicy) -> Self {
-        Self { recorder, waits_for_sync: sync == SyncPolicy::EveryRecord }
+    pub(super) fn new(recorder: Arc<Recorder>, sync: SyncPolicy, returned: Arc<Mutex<SeqSet>>) -> Self {
+        Self { recorder, waits_for_sync: sync == SyncPolicy::EveryRecord, returned }
     }
 }
 
@@ -81,6 +87,10 @@ impl Intake for RecorderIntake {
 
     fn poll_safe(&self, seq: u64, context: &mut Context<'_>) -> Poll<Result<(), RecordError>> {
         if self.waits_for_sync { self.recorder.poll_durable(seq, context) } else { Poll::Ready(Ok(())) }
+    }
+
+    fn returned(&self, seq: u64) {
+        self.returned.lock().unwrap_or_else(PoisonError::into_inner).insert(seq..seq + 1);
     }
 }
 

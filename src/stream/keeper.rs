@@ -46,10 +46,14 @@ impl Observer for Listener<'_> {
     fn event(&self, event: &ReplayEvent<'_>) {
         let metrics = &self.0.metrics;
         match event {
-            ReplayEvent::Acknowledged { records, .. } => metrics.replayed(*records),
+            ReplayEvent::Acknowledged { records, .. } => {
+                metrics.replayed(*records);
+                self.0.settle();
+            }
             ReplayEvent::DeadLettered { records, reason, .. } => {
                 tracing::warn!(records, reason, "Sift refuses records; they are kept as dead letters");
                 metrics.dead_lettered(*records);
+                self.0.settle();
             }
             ReplayEvent::Retrying { error, attempt, pause, .. } => {
                 tracing::debug!(error, attempt, ?pause, "the replay tries again");

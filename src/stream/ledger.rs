@@ -17,6 +17,8 @@ const MAX_MARKS: usize = 64;
 
 /// Shared by the live lane, the tap and the keeper.
 pub(super) struct Ledger {
+    /// The destination's name, by which what is done is known, whoever has delivered it.
+    endpoint: String,
     pub(super) state: State,
     pub(super) metrics: Arc<StreamMetrics>,
     /// There is work for the keeper.
@@ -27,8 +29,8 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    pub(super) fn new(state: State, metrics: Arc<StreamMetrics>) -> Self {
-        Self { state, metrics, news: Notify::new(), legs: Mutex::default(), trouble: Mutex::default() }
+    pub(super) fn new(endpoint: String, state: State, metrics: Arc<StreamMetrics>) -> Self {
+        Self { endpoint, state, metrics, news: Notify::new(), legs: Mutex::default(), trouble: Mutex::default() }
     }
 
     fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -82,10 +84,14 @@ impl Ledger {
         Ok(())
     }
 
-    /// What of a leg is done, at the destination that it was registered with.
+    /// What of a leg is done. Perhaps the replay has delivered it, and nobody else ever reached the destination.
     pub(super) fn done(&self, leg: &Leg) -> Done {
-        let target = leg.registered().map(|registered| &registered.target);
-        target.map_or_else(Done::default, |target| self.state.checkpoints().done(target, leg.id))
+        self.state.checkpoints().known(&self.endpoint, leg.id)
+    }
+
+    /// What was released and is done doesn't wait for the replay any more.
+    pub(super) fn settle(&self) {
+        self.legs().iter().for_each(|leg| self.state.held().settle(leg.id, &self.done(leg).all()));
     }
 
     /// The link is down, or up again.

@@ -7,8 +7,8 @@ use std::time::Duration;
 use sift_rs::ingestion_configs::v2::{CreateIngestionConfigRequest, FlowConfig};
 use sift_rs::runs::v2::Run;
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::task::{JoinError, JoinHandle};
+use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use super::builder::{METRICS_INTERVAL, QUEUE_BYTES, QUEUE_REQUESTS, StreamConfigBuilder};
@@ -147,8 +147,9 @@ impl LiveWithBackupsBuilder {
         self
     }
 
-    /// How long [`finish`](SiftStream::finish) waits for the replay of what isn't confirmed; without a link, 1 s at most.
-    /// Default: 10 s.
+    /// How long [`finish`](SiftStream::finish) waits for what isn't confirmed, once all is on disk: for what is in the live
+    /// queue, acknowledgements on their way, and the replay of the rest (which, without a link, has 1 s at most). Default:
+    /// 10 s.
     pub fn finish_timeout(mut self, timeout: Duration) -> Self {
         self.finish_timeout = timeout;
         self
@@ -214,7 +215,7 @@ impl LiveWithBackupsBuilder {
         linked: Option<Registered>,
     ) -> Result<LiveStreamingWithBackups, StreamError> {
         let metrics = Arc::new(StreamMetrics::new());
-        let ledger = Arc::new(Ledger::new(state, metrics.clone()));
+        let ledger = Arc::new(Ledger::new(setup.link.name().to_owned(), state, metrics.clone()));
         let pieces = Arc::new(Pieces::new(self.capacity));
         let options = RecorderOptions { segment_bytes: self.disk.max_backup_file_size as u64, ..self.recorder.clone() };
         let live = Live { pieces: pieces.clone(), ledger: ledger.clone() };
@@ -375,26 +376,37 @@ impl Mode for LiveStreamingWithBackups {
     async fn finish(self) -> Result<Finished, FinishError> {
         let Self { legs, ledger, numbers, live, keeper, signals, finish_timeout, .. } = self;
         legs.disk.finish().await;
+        // From here on, only Sift is waited for.
+        let until = Instant::now() + finish_timeout;
         signals.pieces.close("it was finished");
         signals.finishing.send_replace(true);
-        join(live).await;
+        end_by(until, live).await;
         let trouble = ledger.trouble();
         // From here on, all that isn't confirmed is the replay's.
         ledger.let_go();
-        let allowed = if trouble.is_some() { finish_timeout.min(LINKLESS_FINISH) } else { finish_timeout };
-        signals.phase.send_replace(Phase::Last(Instant::now() + allowed));
-        join(keeper).await;
+        let linkless = Instant::now() + LINKLESS_FINISH;
+        signals.phase.send_replace(Phase::Last(if trouble.is_some() { until.min(linkless) } else { until }));
+        ended(keeper.await);
         numbers.finish().await;
         legs.disk.account(trouble.or_else(|| Some("their replay wasn't finished in time".to_owned())))
     }
 }
 
-async fn join(task: JoinHandle<()>) {
-    match task.await {
+/// Waits for the task until then. What it had on its way after that is on disk, and isn't confirmed.
+async fn end_by(until: Instant, mut task: JoinHandle<()>) {
+    if let Ok(joined) = timeout_at(until, &mut task).await {
+        return ended(joined);
+    }
+    task.abort();
+    ended(task.await);
+}
+
+fn ended(joined: Result<(), JoinError>) {
+    match joined {
         Ok(()) => {}
         // It panicked, which is a bug: let it be seen.
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        // The runtime ends: what is recorded is on disk.
+        // The runtime ends, or there was no time left: what is recorded is on disk.
         Err(_) => {}
     }
 }

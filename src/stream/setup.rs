@@ -59,6 +59,14 @@ impl Link {
         Self::Shared(Connection::from_channel(channel, name, timeouts))
     }
 
+    /// What checkpoints are kept by.
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Self::Destination(destination) => destination.name(),
+            Self::Shared(connection) => connection.destination_name(),
+        }
+    }
+
     /// A lane of its own.
     pub(super) fn lane(&self, gzip: bool) -> Result<Lanes, ConnectError> {
         match self {

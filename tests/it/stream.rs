@@ -2,6 +2,9 @@
 
 mod auto_register;
 mod basics;
+mod checkpoints;
+mod eviction;
+mod gate;
 mod migration;
 mod observed;
 mod sending;
