@@ -1,4 +1,6 @@
 //! Live streams, against real servers over real sockets.
 
 mod basics;
+mod faults;
+mod line;
 mod support;
