@@ -132,6 +132,17 @@ impl IngestStream {
         Err(error)
     }
 
+    /// Returns when the stream has failed, and why: the destination ended it early, or the connection is gone.
+    ///
+    /// Cancelling it changes nothing.
+    #[cfg(feature = "stream")]
+    pub(crate) async fn failed(&mut self) -> SendError {
+        let Some(outcome) = &mut self.outcome else { return SendError::Ended };
+        let error = early(outcome.await);
+        self.outcome = None;
+        error
+    }
+
     /// Ends the stream and waits for its acknowledgement, at most `acknowledgement_timeout` after
     /// everything was handed to the connection.
     ///

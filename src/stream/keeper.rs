@@ -16,6 +16,9 @@ use crate::replay::{Lanes, Observer, ReplayEvent, ReplayOptions, Report, Selecti
 /// How long it must have been quiet before a pass: what was released together is replayed together.
 const QUIET: Duration = Duration::from_millis(100);
 
+/// The longest pause before sessions that were refused as a whole are tried once more, should there be no other reason to.
+const LONGEST_REST: Duration = Duration::from_secs(300);
+
 /// How far the stream is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -35,6 +38,16 @@ pub(super) struct Keeper {
     pub(super) phase: watch::Receiver<Phase>,
 }
 
+/// Until when nothing is done.
+enum Pause {
+    /// Until there is work.
+    ForNews,
+    /// So long: another attempt may do better, but not at once.
+    For(Duration),
+    /// Until there is work, or so long.
+    AtMost(Duration),
+}
+
 /// What passes tell.
 struct Listener<'a>(&'a Ledger);
 
@@ -42,7 +55,12 @@ impl Observer for Listener<'_> {
     fn event(&self, event: &ReplayEvent<'_>) {
         let metrics = &self.0.metrics;
         match event {
-            ReplayEvent::Acknowledged { records, .. } => metrics.replayed(*records),
+            ReplayEvent::Acknowledged { records, .. } => {
+                metrics.replayed(*records);
+                if *records > 0 {
+                    self.0.set_trouble(None);
+                }
+            }
             ReplayEvent::DeadLettered { records, reason, .. } => {
                 tracing::warn!(records, reason, "Sift refuses records; they are kept as dead letters");
                 metrics.dead_lettered(*records);
@@ -70,30 +88,41 @@ impl Keeper {
         let mut cache = CatalogCache::new();
         // Sessions of earlier processes; others that appear later belong to somebody else.
         let mut earlier: Option<Vec<Uuid>> = None;
+        let mut rest = self.options.longest_pause;
         loop {
             let last = matches!(*self.phase.borrow(), Phase::Last(_));
             let catalog = self.search(&mut cache).await;
             let earlier = earlier.get_or_insert_with(|| catalog.sessions.iter().map(|session| session.id).collect());
-            let stopped = self.pass(catalog, earlier).await.is_some_and(|report| report.stopped.is_some());
-            if last || !self.wait(stopped).await {
+            let report = self.pass(catalog, earlier).await.unwrap_or_default();
+            let is_refused = report.totals.records_refused > 0;
+            let pause = match report.stopped {
+                Some(_) => Pause::For(self.options.longest_pause),
+                None if is_refused => Pause::AtMost(rest),
+                None => Pause::ForNews,
+            };
+            rest = if is_refused { (rest * 2).min(LONGEST_REST) } else { self.options.longest_pause };
+            if last || !self.wait(pause).await {
                 return;
             }
         }
     }
 
     /// Waits until there is something to do; false if there never will be.
-    async fn wait(&mut self, stopped: bool) -> bool {
-        if stopped {
-            // Another attempt may do better, but not at once.
-            tokio::select! {
-                () = sleep(self.options.longest_pause) => {}
-                _ = self.phase.wait_for(|phase| *phase != Phase::On) => {}
+    async fn wait(&mut self, pause: Pause) -> bool {
+        let news = self.ledger.news.notified();
+        let over = async {
+            match pause {
+                Pause::ForNews => news.await,
+                Pause::For(pause) => sleep(pause).await,
+                Pause::AtMost(pause) => tokio::select! {
+                    () = news => {}
+                    () = sleep(pause) => {}
+                },
             }
-        } else {
-            tokio::select! {
-                () = self.ledger.news.notified() => {}
-                _ = self.phase.wait_for(|phase| *phase != Phase::On) => {}
-            }
+        };
+        tokio::select! {
+            () = over => {}
+            _ = self.phase.wait_for(|phase| *phase != Phase::On) => {}
         }
         match *self.phase.borrow() {
             Phase::Last(until) => return Instant::now() < until,

@@ -2,5 +2,8 @@
 
 mod basics;
 mod faults;
+mod kill;
+mod leftovers;
 mod line;
+mod oracle;
 mod support;

@@ -100,7 +100,17 @@ fn connections_that_have_gone_deaf_are_given_up() {
 #[test]
 fn half_closed_connections_cost_nothing() {
     for way in BOTH {
-        through(|line| line.proxy.half_close(way), |_| {});
+        let line = Line::start();
+        block_on(async {
+            let mut story = Story::begin(&line, line.builder()).await;
+            let before = story.in_peace(EACH).await;
+            let proxy = line.proxy.clone();
+            line.server.after(EACH / 2, move || proxy.half_close(way));
+            story.send(EACH).await;
+            story.confirmed().await;
+            let after = story.in_peace(EACH).await;
+            story.end_with_all(&[before, after]).await;
+        });
     }
 }
 
@@ -121,7 +131,7 @@ fn streams_that_fail_in_passing_are_replayed() {
         vec![Fate::Refused(status())],
         vec![Fate::RefusedAfter(5, status())],
         vec![Fate::RefusedAtEnd(status()), Fate::RefusedAtEnd(Status::internal("oops"))],
-        vec![Fate::Reset, Fate::Early],
+        vec![Fate::Reset, Fate::Reset],
         vec![Fate::Refused(status()); 8],
     ];
     for fates in fates {
