@@ -2,6 +2,7 @@
 //! what was given to it.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use std::ops::Range;
@@ -11,11 +12,14 @@ use crate::catalog::SeqSet;
 
 /// Which records aren't for the replay. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Held(Arc<Mutex<HashMap<Uuid, SeqSet>>>);
+pub(crate) struct Held {
+    released: Arc<Mutex<HashMap<Uuid, SeqSet>>>,
+    unsettled: Arc<AtomicBool>,
+}
 
 impl Held {
     fn released(&self) -> MutexGuard<'_, HashMap<Uuid, SeqSet>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.released.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// From now on none of the session's records is for the replay.
@@ -38,6 +42,22 @@ impl Held {
     /// Whether the session is held.
     pub(super) fn holds(&self, session: Uuid) -> bool {
         self.released().contains_key(&session)
+    }
+
+    /// Somebody else has just made an ingestion config or a run: it may still be on its way to where records arrive, so that
+    /// refusals may be premature.
+    pub(crate) fn unsettle(&self) {
+        self.unsettled.store(true, Ordering::Relaxed);
+    }
+
+    /// Records were acknowledged: what they need has arrived.
+    pub(crate) fn has_settled(&self) {
+        self.unsettled.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether refusals may be premature.
+    pub(super) fn is_unsettled(&self) -> bool {
+        self.unsettled.load(Ordering::Relaxed)
     }
 
     /// Forgets what was released and is in `done`: it needn't be replayed any more.

@@ -48,6 +48,10 @@ where
             }
             Err(error) => {
                 failed_on = Some(lane.number());
+                if matches!(error, RegisterError::Timeout { .. }) {
+                    // A connection that has gone deaf doesn't say so.
+                    lane.renew();
+                }
                 drop(lane);
                 let tell = |attempt, pause| {
                     let error = &error.to_string();

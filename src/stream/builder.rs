@@ -129,7 +129,7 @@ pub struct StreamConfigBuilder {
     rate_limits: RateLimitPolicy,
     #[cfg(feature = "tracing")]
     pub(super) dispatch: Option<tracing::Dispatch>,
-    connect_timeout: Duration,
+    pub(super) connect_timeout: Duration,
     on_reject: OnReject,
     /// Whether log events are captured.
     #[cfg_attr(not(feature = "tracing"), allow(dead_code, reason = "nothing is captured without the feature"))]

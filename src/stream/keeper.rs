@@ -19,6 +19,8 @@ const QUIET: Duration = Duration::from_millis(100);
 
 /// How often what is delivered is looked for while a pass is under way.
 const SWEEP: Duration = Duration::from_secs(1);
+/// The longest pause before sessions that were refused as a whole are tried once more, should there be no other reason to.
+const LONGEST_REST: Duration = Duration::from_secs(300);
 
 /// How far the stream is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +41,16 @@ pub(super) struct Keeper {
     pub(super) phase: watch::Receiver<Phase>,
 }
 
+/// Until when nothing is done.
+enum Pause {
+    /// Until there is work.
+    ForNews,
+    /// So long: another attempt may do better, but not at once.
+    For(Duration),
+    /// Until there is work, or so long.
+    AtMost(Duration),
+}
+
 /// What passes tell.
 struct Listener<'a>(&'a Ledger);
 
@@ -49,6 +61,9 @@ impl Observer for Listener<'_> {
             ReplayEvent::Acknowledged { records, .. } => {
                 metrics.replayed(*records);
                 self.0.settle();
+                if *records > 0 {
+                    self.0.set_trouble(None);
+                }
             }
             ReplayEvent::DeadLettered { records, reason, .. } => {
                 tracing::warn!(records, reason, "Sift refuses records; they are kept as dead letters");
@@ -78,6 +93,7 @@ impl Keeper {
         let (mut cache, mut sweeper) = (CatalogCache::new(), Sweeper::default());
         // Sessions of earlier processes; others that appear later belong to somebody else.
         let mut earlier: Option<Vec<Uuid>> = None;
+        let mut rest = self.options.longest_pause;
         loop {
             let last = matches!(*self.phase.borrow(), Phase::Last(_));
             let catalog = self.search(&mut cache).await;
@@ -85,30 +101,39 @@ impl Keeper {
             let report = {
                 let mut sweeping = std::pin::pin!(self.sweep_always(&mut cache, &mut sweeper));
                 tokio::select! {
-                    report = self.pass(catalog, earlier) => report,
-                    () = &mut sweeping => None,
+                    report = self.pass(catalog, earlier) => report.unwrap_or_default(),
+                    () = &mut sweeping => Report::default(),
                 }
             };
-            let stopped = report.is_some_and(|report| report.stopped.is_some());
-            if last || !self.wait(stopped).await {
+            let is_refused = report.totals.records_refused > 0;
+            let pause = match report.stopped {
+                Some(_) => Pause::For(self.options.longest_pause),
+                None if is_refused => Pause::AtMost(rest),
+                None => Pause::ForNews,
+            };
+            rest = if is_refused { (rest * 2).min(LONGEST_REST) } else { self.options.longest_pause };
+            if last || !self.wait(pause).await {
                 return;
             }
         }
     }
 
     /// Waits until there is something to do; false if there never will be.
-    async fn wait(&mut self, stopped: bool) -> bool {
-        if stopped {
-            // Another attempt may do better, but not at once.
-            tokio::select! {
-                () = sleep(self.options.longest_pause) => {}
-                _ = self.phase.wait_for(|phase| *phase != Phase::On) => {}
+    async fn wait(&mut self, pause: Pause) -> bool {
+        let news = self.ledger.news.notified();
+        let over = async {
+            match pause {
+                Pause::ForNews => news.await,
+                Pause::For(pause) => sleep(pause).await,
+                Pause::AtMost(pause) => tokio::select! {
+                    () = news => {}
+                    () = sleep(pause) => {}
+                },
             }
-        } else {
-            tokio::select! {
-                () = self.ledger.news.notified() => {}
-                _ = self.phase.wait_for(|phase| *phase != Phase::On) => {}
-            }
+        };
+        tokio::select! {
+            () = over => {}
+            _ = self.phase.wait_for(|phase| *phase != Phase::On) => {}
         }
         match *self.phase.borrow() {
             Phase::Last(until) => return Instant::now() < until,

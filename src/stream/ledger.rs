@@ -64,6 +64,7 @@ impl Ledger {
         let checkpoint = |seqs| Checkpoint::Session { session: leg.id, seqs, outcome: Outcome::Acknowledged };
         self.state.checkpoints().save(target, seqs.ranges().map(checkpoint).collect()).await?;
         self.metrics.acknowledged(seqs.len());
+        self.state.held().has_settled();
         self.state.held().settle(leg.id, &self.done(leg).all());
         let (recorder, destination) = (leg.recorder.upgrade(), target.as_str().to_owned());
         if let Some(recorder) = recorder {

@@ -138,6 +138,11 @@ impl Sending {
         let mut attempts = patience.attempts();
         loop {
             if let Err(error) = self.register(&leg).await {
+                self.lane.ledger.set_trouble(Some(error.to_string()));
+                if error.is_transient() {
+                    // A connection that has gone deaf doesn't say so.
+                    self.lane.lanes.pick(None).renew();
+                }
                 if !self.pause(&patience, &mut attempts, &error).await {
                     return;
                 }
@@ -148,8 +153,13 @@ impl Sending {
                 End::Over => return,
                 End::Untold => {}
                 End::Failed(error) => {
-                    if began.elapsed() > self.lane.options.retry.longest_pause {
+                    // What is refused says nothing about the link: the others needn't wait for long.
+                    let is_data = error.fault() == Fault::Data;
+                    if is_data || began.elapsed() > self.lane.options.retry.longest_pause {
                         attempts = patience.attempts();
+                    }
+                    if !is_data {
+                        self.lane.ledger.set_trouble(Some(error.to_string()));
                     }
                     self.failed(&error);
                     if !self.pause(&patience, &mut attempts, &error).await {
@@ -165,6 +175,7 @@ impl Sending {
     /// Tells Sift what must precede the leg's records, unless it knows.
     async fn register(&mut self, leg: &Arc<Leg>) -> Result<(), RegisterError> {
         let (setup, connection) = (self.lane.setup.clone(), self.lane.lanes.pick(None).connection.clone());
+        let is_known = leg.registered().is_some() && leg.untold().0.is_empty();
         let mut finishing = self.lane.finishing.clone();
         let call = async {
             match leg.registered() {
@@ -184,13 +195,14 @@ impl Sending {
             tokio::select! {
                 biased;
                 called = &mut call => {
-                    if called.is_ok() {
+                    // Where nobody was asked, nothing is known of the link.
+                    if called.is_ok() && !is_known {
                         self.lane.ledger.set_trouble(None);
                         self.lane.ledger.metrics.connected();
                     }
                     return called;
                 }
-                Some(_) = self.closing.next() => {}
+                Some(failure) = self.closing.next() => self.closed(&failure),
                 () = &mut too_late => {
                     return Err(RegisterError::Timeout { call: "registering at the end of the stream", waited: LAST_CALL });
                 }
@@ -200,7 +212,6 @@ impl Sending {
 
     /// Waits before trying again; false if the stream ends meanwhile.
     async fn pause(&mut self, patience: &Patience, attempts: &mut Attempts, error: &dyn Faulty) -> bool {
-        self.lane.ledger.set_trouble(Some(error.to_string()));
         self.lane.ledger.metrics.retried();
         let mut finishing = self.lane.finishing.clone();
         let tell = |attempt, pause| match attempt {
@@ -213,7 +224,7 @@ impl Sending {
             tokio::select! {
                 biased;
                 _ = finishing.wait_for(|finishing| *finishing) => return false,
-                Some(_) = self.closing.next() => {}
+                Some(failure) = self.closing.next() => self.closed(&failure),
                 _ = &mut pause => return true,
             }
         }
@@ -222,6 +233,9 @@ impl Sending {
     /// Sends until something fails or there is nothing more.
     async fn send(&mut self, leg: &Arc<Leg>) -> End {
         let Some(registered) = leg.registered().cloned() else { return End::Untold };
+        if registered.fresh {
+            self.lane.ledger.state.held().unsettle();
+        }
         loop {
             if let Some(piece) = self.next.take() {
                 if !Arc::ptr_eq(&piece.leg, leg) || !leg.untold().0.is_empty() {
@@ -241,13 +255,7 @@ impl Sending {
             let may_close = self.open.is_some() && self.closing.len() < MAX_CLOSING;
             tokio::select! {
                 biased;
-                Some(failure) = self.closing.next() => {
-                    if let Some(SendError::Refused(_)) = &failure {
-                        // Its data, not the link.
-                    } else if failure.is_some() {
-                        self.lane.lanes.pick(None).renew();
-                    }
-                }
+                Some(failure) = self.closing.next() => self.closed(&failure),
                 () = forced.notified(), if may_close => self.close(true),
                 () = sleep_until(self.checkpoint_at), if may_close => self.close(false),
                 pushed = push(&mut self.open, &self.outbox) => match pushed {
@@ -262,6 +270,19 @@ impl Sending {
                     }
                 },
             }
+        }
+    }
+
+    /// A stream that was closed has come to its end.
+    fn closed(&self, failure: &Failure) {
+        match failure {
+            None => {
+                self.lane.ledger.set_trouble(None);
+                self.lane.ledger.metrics.connected();
+            }
+            // Its data, or the credentials: not the connection.
+            Some(SendError::Refused(_)) => {}
+            Some(_) => self.lane.lanes.pick(None).renew(),
         }
     }
 
@@ -341,7 +362,9 @@ impl Sending {
     /// What is on its way may be acknowledged; all else is on disk, for the replay.
     async fn end(mut self) {
         self.close(false);
-        while self.closing.next().await.is_some() {}
+        while let Some(failure) = self.closing.next().await {
+            self.closed(&failure);
+        }
         let ledger = &self.lane.ledger;
         if let Some(outbox) = self.outbox.take() {
             ledger.release(outbox.leg.id, std::iter::once(outbox.first_seq..outbox.first_seq + outbox.count));
@@ -366,10 +389,11 @@ pub(super) fn messages(piece: &Piece, registered: &Registered) -> Bytes {
     buffer.into()
 }
 
-/// Pushes what is ready. Nothing is lost if it is dropped.
+/// Pushes what is ready; where nothing is, returns only when the stream fails. Nothing is lost if it is dropped.
 async fn push(open: &mut Option<Open>, outbox: &Option<Outbox>) -> Result<(), SendError> {
     match (open, outbox) {
         (Some(open), Some(outbox)) => open.ingest.push(outbox.buffer.clone()).await,
+        (Some(open), None) => Err(open.ingest.failed().await),
         _ => std::future::pending().await,
     }
 }

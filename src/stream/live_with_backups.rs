@@ -8,7 +8,7 @@ use sift_rs::ingestion_configs::v2::{CreateIngestionConfigRequest, FlowConfig};
 use sift_rs::runs::v2::Run;
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinError, JoinHandle};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use uuid::Uuid;
 
 use super::builder::{METRICS_INTERVAL, QUEUE_BYTES, QUEUE_REQUESTS, StreamConfigBuilder};
@@ -196,7 +196,15 @@ impl LiveWithBackupsBuilder {
             let connection = setup.link.check().await?;
             Ok::<_, StreamError>(setup.persist(|| setup.register(&connection, &leg)).await?)
         };
-        match linked.await {
+        let linked = if self.strict {
+            linked.await
+        } else {
+            // However long each call may take.
+            let waited = self.base.connect_timeout;
+            let late = |_| RegisterError::Timeout { call: "registering at the start of the stream", waited };
+            timeout(waited, linked).await.unwrap_or_else(|elapsed| Err(late(elapsed).into()))
+        };
+        match linked {
             Ok(registered) => Ok(Some(registered)),
             Err(error) if error.is_transient() && !self.strict => {
                 tracing::warn!(%error, "there is no link; recording begins without one");

@@ -67,6 +67,11 @@ pub(super) async fn run(context: &Context<'_>, mut state: JobState) -> JobState 
         Job::Session(_) => context.target().clone(),
     };
     state.target = Some(target.clone());
+    // Before what is done: a record that is let go of in between was acknowledged, and noted, before that.
+    let held = match subject {
+        Some(Subject::Session(session)) => context.state.held.of(session),
+        _ => SeqSet::new(),
+    };
     let (done, delivered) = delivered_before(context, &target, subject);
     let has_marks = delivered.iter().flat_map(|known| &known.marks).any(|mark| mark.messages > mark.dead_lettered);
     let hopeful = !done.acknowledged.is_empty() || context.options.despite_refusals || has_marks;
@@ -77,12 +82,10 @@ pub(super) async fn run(context: &Context<'_>, mut state: JobState) -> JobState 
         slots: context.slots.clone(),
         selector: Selector::new(&context.options.selection),
         done,
-        held: match subject {
-            Some(Subject::Session(session)) => context.state.held.of(session),
-            _ => SeqSet::new(),
-        },
+        held,
         delivered,
     };
+    let fresh = fresh || context.state.held.is_unsettled();
     let delivery = match &state.delivery {
         Some(delivery) if delivery.outgoing == outgoing => delivery.clone(),
         _ => Arc::new(Delivery::new(outgoing, fresh, hopeful)),
@@ -279,6 +282,9 @@ impl<'a> JobRun<'a> {
         }
         if let Some(stop) = stop {
             self.stop(stop);
+        }
+        if !delivered.acknowledged.is_empty() {
+            self.flight.context.state.held.has_settled();
         }
         let flight = self.flight;
         match flight.subject {

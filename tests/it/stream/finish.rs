@@ -300,7 +300,8 @@ fn over_several_runs_all_is_acknowledged_in_its_own() {
     let runs = |from: u64| {
         let time = |n: u64| 1_700_000_000_000_000_000 + i128::from(n);
         let of = seen.records.iter().filter(move |(id, _)| (time(from)..time(from + 100)).contains(&id.time));
-        let ids: std::collections::BTreeSet<_> = of.flat_map(|(_, copies)| &copies.under).map(|ids| ids[1].clone()).collect();
+        let ids: std::collections::BTreeSet<_> =
+            of.flat_map(|(_, copies)| &copies.under).map(|ids| ids[1].clone()).collect();
         assert_eq!(ids.len(), 1, "{ids:?}");
         ids.into_iter().next().unwrap()
     };
