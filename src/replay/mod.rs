@@ -25,6 +25,7 @@ mod report;
 mod retire;
 mod retiring;
 mod retry;
+mod scope;
 mod searching;
 mod slots;
 mod target;
@@ -58,5 +59,7 @@ pub use report::{Line, Report, Totals};
 pub use retire::{ArchiveError, check_archive};
 #[cfg(feature = "stream")]
 pub(crate) use retry::{Attempts, Faulty, Patience};
+#[cfg(feature = "stream")]
+pub(crate) use scope::spawn_blocking;
 pub use target::{PbfsId, Subject, Target};
 pub use watch::Watch;

@@ -250,7 +250,7 @@ impl LiveWithBackupsBuilder {
             options: ReplayOptions { after, after_unsealed: true, ..retry },
             phase: in_phase,
         };
-        let gauges = gauges(disk, pieces.clone(), ledger.clone());
+        let gauges = gauges(disk, pieces.clone());
         let numbers = MetricsTask::start(&self.base, self.metrics_interval, metrics, Arc::new(gauges));
         let live = tokio::spawn(numbers.scoped(lane.run(leg)));
         let keeper = tokio::spawn(numbers.scoped(keeper.run()));
@@ -260,12 +260,8 @@ impl LiveWithBackupsBuilder {
     }
 }
 
-fn gauges(disk: Arc<Disk>, pieces: Arc<Pieces>, ledger: Arc<Ledger>) -> impl Fn() -> Gauges + Send + Sync + 'static {
-    move || Gauges {
-        ingestion_channel_depth: pieces.depth(),
-        awaiting_replay: ledger.state.held().waiting(),
-        ..disk.gauges()
-    }
+fn gauges(disk: Arc<Disk>, pieces: Arc<Pieces>) -> impl Fn() -> Gauges + Send + Sync + 'static {
+    move || Gauges { ingestion_channel_depth: pieces.depth(), ..disk.gauges() }
 }
 
 /// Records, sends, and replays what wasn't confirmed.

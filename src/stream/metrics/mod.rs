@@ -39,6 +39,17 @@ pub(crate) struct StreamMetrics {
     since: Mutex<Since>,
 }
 
+/// Why a gRPC stream ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The interval was over.
+    Due,
+    /// Somebody asked for a checkpoint.
+    Forced,
+    /// There is nothing more to carry, or it failed.
+    Ended,
+}
+
 /// What others know, asked for when a snapshot is taken. All of it is over the stream's whole life, its earlier
 /// sessions included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -189,8 +200,12 @@ impl StreamMetrics {
     }
 
     /// A checkpoint has ended, confirming so many requests, or failed.
-    pub(crate) fn checkpoint<E>(&self, outcome: Result<u64, E>, forced: bool) {
-        if forced { &self.forced_checkpoints } else { &self.timed_checkpoints }.add(1);
+    pub(crate) fn checkpoint<E>(&self, outcome: Result<u64, E>, cause: Cause) {
+        match cause {
+            Cause::Due => self.timed_checkpoints.add(1),
+            Cause::Forced => self.forced_checkpoints.add(1),
+            Cause::Ended => {}
+        }
         match outcome {
             Ok(requests) => {
                 self.confirmed.add(requests);
