@@ -1,6 +1,7 @@
 //! A stream's numbers: counted as it works, looked at when somebody asks.
 
 mod channels;
+mod scope;
 mod snapshot;
 mod stream;
 mod task;
@@ -10,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 pub(crate) use channels::{LOG_FLOW, METRICS_FLOW, form, log_values, session_name, values};
+pub(crate) use scope::StreamScope;
 pub use snapshot::{BackupMetricsSnapshot, CheckpointMetricsSnapshot, SiftStreamMetricsSnapshot};
 pub(crate) use stream::{MetricsSink, run};
 pub(crate) use task::MetricsTask;

@@ -96,6 +96,7 @@ pub struct BackupMetricsSnapshot {
     pub files_on_disk: u64,
     /// Bytes of those segments.
     pub bytes_on_disk: u64,
-    /// Requests on disk that live sending has given up and that replay has yet to deliver.
+    /// Requests that live sending has given up and that replay has yet to deliver; what earlier processes left isn't
+    /// counted.
     pub messages_awaiting_replay: u64,
 }
