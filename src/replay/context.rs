@@ -14,6 +14,7 @@ use super::observe::Observer;
 use super::options::ReplayOptions;
 use super::rate::Limiter;
 use super::retry::Patience;
+use super::scope::spawn_blocking;
 use super::slots::Slots;
 use super::target::{PbfsId, Subject, Target};
 use super::turns::Turns;
@@ -172,7 +173,7 @@ impl Context<'_> {
 
 /// Runs what writes and syncs beside the asynchronous tasks.
 pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
+    match spawn_blocking(work).await {
         Ok(done) => done,
         // It panicked, which is a bug: let it be seen.
         Err(error) => std::panic::resume_unwind(error.into_panic()),

@@ -288,6 +288,19 @@ impl Delivery {
     async fn attempt(
         &self,
         context: &Context<'_>,
+        stream: IngestStream,
+        buffers: &[Bytes],
+        records: u64,
+    ) -> Result<(), SendError> {
+        let ended = self.push(context, stream, buffers, records).await;
+        let code = ended.as_ref().err().map_or(0, SendError::code_number);
+        context.observer.stream_ended(code);
+        ended
+    }
+
+    async fn push(
+        &self,
+        context: &Context<'_>,
         mut stream: IngestStream,
         buffers: &[Bytes],
         records: u64,

@@ -67,9 +67,9 @@ impl Held {
         }
     }
 
-    /// Records of sessions that are held and were released, without those that were settled.
-    pub(crate) fn waiting(&self) -> u64 {
-        self.released().values().map(SeqSet::len).sum()
+    /// What of a session that is held was released, without what was settled; `None` if nobody holds it.
+    pub(crate) fn released_of(&self, session: Uuid) -> Option<SeqSet> {
+        self.released().get(&session).cloned()
     }
 
     /// What of a session isn't for the replay.
@@ -103,12 +103,13 @@ mod tests {
         // To be told of a session that is held already takes nothing back.
         held.hold(session);
         assert_eq!(ranges(&held), [0..3, 5..9, 10..u64::MAX]);
-        assert_eq!(held.waiting(), 3);
+        let waiting = |held: &Held| held.released_of(session).map(|released| released.len());
+        assert_eq!(waiting(&held), Some(3));
         let mut done = SeqSet::new();
         done.insert(4..20);
         held.settle(session, &done);
-        assert_eq!((ranges(&held), held.waiting()), (vec![0..3, 4..u64::MAX], 1));
+        assert_eq!((ranges(&held), waiting(&held)), (vec![0..3, 4..u64::MAX], Some(1)));
         held.let_go(session);
-        assert_eq!((ranges(&held), held.waiting()), (vec![], 0));
+        assert_eq!((ranges(&held), waiting(&held)), (vec![], None));
     }
 }

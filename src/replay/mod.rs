@@ -25,6 +25,7 @@ mod report;
 mod retire;
 mod retiring;
 mod retry;
+mod scope;
 mod searching;
 mod slots;
 mod target;
@@ -60,5 +61,7 @@ pub use retire::{ArchiveError, check_archive};
 pub(crate) use retiring::Sweeper;
 #[cfg(feature = "stream")]
 pub(crate) use retry::{Attempts, Faulty, Patience};
+#[cfg(feature = "stream")]
+pub(crate) use scope::spawn_blocking;
 pub use target::{PbfsId, Subject, Target};
 pub use watch::Watch;

@@ -159,6 +159,10 @@ pub enum ReplayEvent<'a> {
 pub trait Observer: Send + Sync {
     /// Something happened.
     fn event(&self, event: &ReplayEvent<'_>);
+
+    /// A gRPC stream that carried records has ended: with which status, as its number (0: it is acknowledged). Default:
+    /// nothing is done about it.
+    fn stream_ended(&self, _code: u8) {}
 }
 
 /// Nobody wants to know.

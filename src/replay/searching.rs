@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
+use super::scope::spawn_blocking;
 use super::watch::Watch;
 use crate::catalog::{Catalog, CatalogCache};
 
@@ -33,7 +34,7 @@ impl Searches {
                 tracing::debug!("searching for recordings");
                 let (paths, mut cache) = (self.paths.clone(), std::mem::take(&mut self.cache));
                 // Drives may be slow.
-                self.running.insert(tokio::task::spawn_blocking(move || (cache.scan_existing(&paths), cache)))
+                self.running.insert(spawn_blocking(move || (cache.scan_existing(&paths), cache)))
             }
         };
         let searched = running.await;

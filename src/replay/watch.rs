@@ -12,6 +12,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
+use super::scope::spawn_blocking;
 use super::watched::Watched;
 
 /// How long it must have been quiet after an event: whoever writes one file often writes the next.
@@ -100,7 +101,7 @@ impl Watch {
         self.pending = None;
         let watched = self.watched.clone();
         // Directories are read, perhaps of a drive that is asleep.
-        self.setting = Some(tokio::task::spawn_blocking(move || watched.blocking_lock().set(anew)));
+        self.setting = Some(spawn_blocking(move || watched.blocking_lock().set(anew)));
     }
 }
 

@@ -28,6 +28,12 @@ pub(super) const QUEUE_BYTES: usize = 32 << 20;
 /// What an interval of metrics is, if nothing else is asked for.
 pub(super) const METRICS_INTERVAL: Duration = Duration::from_millis(500);
 
+/// Snapshots and log events that may wait to be acknowledged: some minutes' worth.
+const METRICS_REQUESTS: usize = 2048;
+
+/// Their bytes.
+const METRICS_BYTES: usize = 4 << 20;
+
 /// What an existing channel is called, if nobody says where it leads.
 const EXISTING_CHANNEL: &str = "existing-channel";
 
@@ -175,7 +181,16 @@ impl StreamConfigBuilder {
         self
     }
 
-    /// The subscriber that the stream's log events go on to. Default: the one in force when the stream is built.
+    /// The subscriber that the stream's log events go on to. Default: the one in force when the stream is built, or, if
+    /// there is none, the first that is set later.
+    ///
+    /// It sees what it would see without any capture. Within the stream's own tasks, though, a
+    /// [`Dispatch`](tracing::Dispatch) can't be downcast to it: there, another subscriber stands in front of it. And a
+    /// program that sets no subscriber at all, but gets events as `log` records, by `tracing`'s feature `log`, gets them
+    /// no longer, because `tracing` hands none on once anybody subscribes: such a program sets a subscriber, or has no
+    /// events captured, with a
+    /// [`metrics_streaming_interval`](LiveOnlyBuilder::metrics_streaming_interval) of `None` or without this crate's
+    /// feature `tracing`.
     #[cfg(feature = "tracing")]
     pub fn with_scoped_dispatch_base(mut self, dispatch: tracing::Dispatch) -> Self {
         self.dispatch = Some(dispatch);
@@ -235,7 +250,17 @@ impl StreamConfigBuilder {
         };
         let mut step = first.ingestion_config(config);
         (step.connect_timeout, step.capture) = (self.connect_timeout, false);
-        LiveOnlyBuilder::new(step).metrics_streaming_interval(None)
+        // Whoever waits for it tries again.
+        step.rate_limits = RateLimitPolicy::ReturnError;
+        #[cfg(feature = "tracing")]
+        {
+            step.dispatch = self.dispatch.clone();
+        }
+        LiveOnlyBuilder::new(step)
+            .metrics_streaming_interval(None)
+            .ingestion_data_channel_capacity(METRICS_REQUESTS)
+            .ingestion_data_channel_bytes(METRICS_BYTES)
+            .abandoned_when_dropped()
     }
 
     pub(super) fn setup(&self, acknowledgement_timeout: Duration) -> Result<Arc<Setup>, StreamError> {

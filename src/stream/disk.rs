@@ -16,10 +16,10 @@ use super::leg::{Leg, schema};
 use super::metrics::Gauges;
 use super::pieces::{Piece, Pieces};
 use super::policy::DiskBackupPolicy;
-use crate::catalog::SeqSet;
+use crate::catalog::{STATE_DIR, SeqSet};
 use crate::format::AddedFlows;
-use crate::record::{FlowSchema, OnFull, RecordError, Recorder, RecorderOptions, Tap, TappedFrame};
-use crate::replay::{Done, State, StateDirs, StateError};
+use crate::record::{FlowSchema, OnFull, RecordError, Recorder, RecorderOptions, RecorderStats, Tap, TappedFrame};
+use crate::replay::{Done, State, StateDirs, StateError, spawn_blocking};
 use crate::segment::{self, SegmentName, Storage, component};
 
 /// Below the user's data directory.
@@ -51,7 +51,7 @@ pub(super) async fn open_state(home: &Path) -> Result<State, StreamError> {
 
 /// Runs what writes and syncs beside the asynchronous tasks.
 pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
+    match spawn_blocking(work).await {
         Ok(done) => done,
         // It panicked, which is a bug: let it be seen.
         Err(error) => std::panic::resume_unwind(error.into_panic()),
@@ -189,18 +189,36 @@ impl Disk {
         self.live.as_ref().map_or_else(Done::default, |live| live.ledger.done(leg))
     }
 
-    /// Figures of what is recorded and what is there.
+    /// Records of a leg that aren't the live lane's, or no longer, and not done.
+    fn awaiting_replay(&self, leg: &Leg, stats: &RecorderStats) -> u64 {
+        let Some(live) = &self.live else { return 0 };
+        let done = live.ledger.done(leg).all();
+        match live.ledger.state.held().released_of(leg.id) {
+            Some(released) => released.without(&done).len(),
+            None => {
+                stats.records.saturating_sub(done.len() + (stats.dropped - self.dropped_without_seqs(stats.dropped)))
+            }
+        }
+    }
+
+    /// Figures of what is recorded and what is there. Blocks while the directory is read.
     pub(super) fn gauges(&self) -> Gauges {
         let mut gauges = Gauges::default();
-        for recording in &*self.recordings() {
+        // Legs come and go, and a directory may be slow: whoever begins one doesn't wait for this.
+        let recordings = self.recordings().clone();
+        for recording in &recordings {
             let stats = recording.recorder.stats();
+            gauges.awaiting_replay += self.awaiting_replay(&recording.leg, &stats);
             gauges.received += stats.records + self.dropped_without_seqs(stats.dropped);
             gauges.received_bytes += stats.recorded_bytes;
             gauges.recorded += stats.records;
             gauges.durable += stats.durable_seq;
             gauges.backup_channel_depth += stats.waiting;
         }
-        let entries = WalkDir::new(&self.home).into_iter().filter_map(Result::ok);
+        // Dead letters are files, too, but not the stream's.
+        let is_state = |entry: &walkdir::DirEntry| entry.file_name() == STATE_DIR;
+        let entries = WalkDir::new(&self.home).into_iter().filter_entry(|entry| !is_state(entry));
+        let entries = entries.filter_map(Result::ok);
         for entry in entries.filter(|entry| SegmentName::of_path(entry.path()).is_some()) {
             gauges.files += 1;
             gauges.disk_bytes += entry.metadata().map_or(0, |metadata| metadata.len());

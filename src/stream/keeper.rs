@@ -12,7 +12,9 @@ use uuid::Uuid;
 use super::disk::blocking;
 use super::ledger::Ledger;
 use crate::catalog::{Catalog, CatalogCache};
-use crate::replay::{Lanes, Observer, ReplayEvent, ReplayOptions, Report, Selection, Sweeper, Work, replay_until};
+use crate::replay::{
+    Lanes, Observer, ReplayEvent, ReplayOptions, Report, Selection, Sweeper, Work, replay_until, spawn_blocking,
+};
 
 /// How long it must have been quiet before a pass: what was released together is replayed together.
 const QUIET: Duration = Duration::from_millis(100);
@@ -55,6 +57,10 @@ enum Pause {
 struct Listener<'a>(&'a Ledger);
 
 impl Observer for Listener<'_> {
+    fn stream_ended(&self, code: u8) {
+        self.0.metrics.status(code);
+    }
+
     fn event(&self, event: &ReplayEvent<'_>) {
         let metrics = &self.0.metrics;
         match event {
@@ -163,7 +169,7 @@ impl Keeper {
 
     async fn search(&self, cache: &mut CatalogCache) -> Catalog {
         let (home, mut known) = (vec![self.home.clone()], std::mem::take(cache));
-        let searched = tokio::task::spawn_blocking(move || (known.scan_existing(&home), known)).await;
+        let searched = spawn_blocking(move || (known.scan_existing(&home), known)).await;
         match searched {
             Ok((catalog, known)) => {
                 *cache = known;

@@ -10,7 +10,7 @@ use super::leg::Leg;
 use super::metrics::StreamMetrics;
 use crate::catalog::SeqSet;
 use crate::format::{Confirmed, Mark};
-use crate::replay::{Checkpoint, Done, Outcome, State, StateError, Target};
+use crate::replay::{Checkpoint, Done, Outcome, State, StateError, Target, spawn_blocking};
 
 /// Ranges of one checkpoint that are marked in the segment, at most: the journal has them all.
 const MAX_MARKS: usize = 64;
@@ -69,7 +69,7 @@ impl Ledger {
         let (recorder, destination) = (leg.recorder.upgrade(), target.as_str().to_owned());
         if let Some(recorder) = recorder {
             let ranges: Vec<_> = seqs.ranges().take(MAX_MARKS).collect();
-            let marked = tokio::task::spawn_blocking(move || {
+            let marked = spawn_blocking(move || {
                 for seqs in ranges {
                     let (destination, first_seq, end_seq) = (destination.clone(), seqs.start, seqs.end);
                     recorder.mark(Mark::Confirmed(Confirmed { destination, first_seq, end_seq }))?;

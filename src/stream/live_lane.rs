@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::ledger::Ledger;
 use super::leg::{Leg, Registered};
+use super::metrics::Cause;
 use super::pieces::{Piece, Pieces};
 use super::setup::Setup;
 use crate::catalog::SeqSet;
@@ -241,7 +242,7 @@ impl Sending {
                 if !Arc::ptr_eq(&piece.leg, leg) || !leg.untold().0.is_empty() {
                     // The stream goes on if only flows were added.
                     if !Arc::ptr_eq(&piece.leg, leg) {
-                        self.close(false);
+                        self.close(Cause::Ended);
                     }
                     self.next = Some(piece);
                     return End::Untold;
@@ -256,8 +257,8 @@ impl Sending {
             tokio::select! {
                 biased;
                 Some(failure) = self.closing.next() => self.closed(&failure),
-                () = forced.notified(), if may_close => self.close(true),
-                () = sleep_until(self.checkpoint_at), if may_close => self.close(false),
+                () = forced.notified(), if may_close => self.close(Cause::Forced),
+                () = sleep_until(self.checkpoint_at), if may_close => self.close(Cause::Due),
                 pushed = push(&mut self.open, &self.outbox) => match pushed {
                     Ok(()) => self.pushed(),
                     Err(error) => return End::Failed(error),
@@ -265,7 +266,7 @@ impl Sending {
                 piece = pieces.next(), if self.outbox.is_none() => match piece {
                     Some(piece) => self.next = Some(piece),
                     None => {
-                        self.close(false);
+                        self.close(Cause::Ended);
                         return End::Over;
                     }
                 },
@@ -299,6 +300,9 @@ impl Sending {
         let (Some(outbox), Some(open)) = (self.outbox.take(), &mut self.open) else { return };
         open.carried.seqs.insert(outbox.first_seq..outbox.first_seq + outbox.count);
         self.lane.ledger.metrics.sent(outbox.count, outbox.buffer.len() as u64);
+        if open.began.elapsed() > self.lane.options.retry.longest_pause {
+            self.lane.ledger.metrics.connected();
+        }
         let Some(most) = self.lane.options.max_files else { return };
         let segments = outbox.leg.recorder.upgrade().map_or(0, |recorder| recorder.stats().segments);
         // Another leg's recorder begins anew.
@@ -310,7 +314,7 @@ impl Sending {
     }
 
     /// Ends the gRPC stream; the next one begins with the next records.
-    fn close(&mut self, forced: bool) {
+    fn close(&mut self, cause: Cause) {
         self.checkpoint_at = Instant::now() + self.lane.options.checkpoint_interval;
         let Some(Open { ingest, carried, .. }) = self.open.take() else { return };
         if let Some(recorder) = carried.leg.recorder.upgrade() {
@@ -324,18 +328,19 @@ impl Sending {
             match finished {
                 Ok(()) => match ledger.confirm(&carried.leg, &carried.registered.target, &carried.seqs).await {
                     Ok(()) => {
-                        tracing::info!(requests, forced, "checkpoint");
-                        ledger.metrics.checkpoint(Ok::<_, ()>(requests), forced);
+                        tracing::info!(requests, forced = cause == Cause::Forced, "checkpoint");
+                        ledger.metrics.connected();
+                        ledger.metrics.checkpoint(Ok::<_, ()>(requests), cause);
                     }
                     Err(error) => {
                         tracing::error!(%error, requests, "acknowledged, and it can't be noted: it will be sent again");
-                        ledger.metrics.checkpoint(Err(()), forced);
+                        ledger.metrics.checkpoint(Err(()), cause);
                         ledger.release(carried.leg.id, carried.seqs.ranges());
                     }
                 },
                 Err(error) => {
                     tracing::warn!(%error, requests, "a checkpoint failed; its records are replayed from disk");
-                    ledger.metrics.checkpoint(Err(()), forced);
+                    ledger.metrics.checkpoint(Err(()), cause);
                     ledger.release(carried.leg.id, carried.seqs.ranges());
                     return Some(error);
                 }
@@ -351,7 +356,7 @@ impl Sending {
         if let Some(Open { carried, began, .. }) = self.open.take() {
             let (requests, after) = (carried.seqs.len(), began.elapsed());
             tracing::warn!(%error, requests, ?after, "the live stream has failed; its records are replayed from disk");
-            ledger.metrics.checkpoint(Err(()), false);
+            ledger.metrics.checkpoint(Err(()), Cause::Ended);
             ledger.release(carried.leg.id, carried.seqs.ranges());
         }
         if !matches!(error, SendError::Refused(_)) {
@@ -361,7 +366,7 @@ impl Sending {
 
     /// What is on its way may be acknowledged; all else is on disk, for the replay.
     async fn end(mut self) {
-        self.close(false);
+        self.close(Cause::Ended);
         while let Some(failure) = self.closing.next().await {
             self.closed(&failure);
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use prost::Message;
 use sift_rs::ingestion_configs::v2::FlowConfig;
 use sift_rs::runs::v2::Run;
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use uuid::Uuid;
 
 use super::builder::{METRICS_INTERVAL, QUEUE_BYTES, QUEUE_REQUESTS, StreamConfigBuilder};
@@ -17,7 +17,8 @@ use super::handle::{IngestionConfigEncoder, SiftStream, Transport};
 use super::intake::{Intake, QueueIntake};
 use super::leg::{Leg, expected_run, schema};
 use super::legs::unknown_flows;
-use super::metrics::{Gauges, MetricsTask, SiftStreamMetricsSnapshot, StreamMetrics};
+use super::logging::LogQueue;
+use super::metrics::{Gauges, MetricsTask, SiftStreamMetricsSnapshot, StreamScope};
 use super::pieces::{Capacity, Pieces};
 use super::policy::RetryPolicy;
 use super::sender::{Sender, SenderOptions, Sent};
@@ -37,6 +38,7 @@ pub struct LiveOnlyBuilder {
     capacity: Capacity,
     retry: Option<RetryPolicy>,
     acknowledgement_timeout: Duration,
+    abandoned_when_dropped: bool,
 }
 
 impl LiveOnlyBuilder {
@@ -48,6 +50,7 @@ impl LiveOnlyBuilder {
             capacity: Capacity { requests: QUEUE_REQUESTS as u64, bytes: QUEUE_BYTES },
             retry: Some(RetryPolicy::default()),
             acknowledgement_timeout: ACKNOWLEDGEMENT_TIMEOUT,
+            abandoned_when_dropped: false,
         }
     }
 
@@ -96,11 +99,26 @@ impl LiveOnlyBuilder {
         self
     }
 
+    /// Nobody wants what such a stream hasn't sent when it is dropped.
+    pub(super) fn abandoned_when_dropped(mut self) -> Self {
+        self.abandoned_when_dropped = true;
+        self
+    }
+
     /// Connects, registers, and starts. Must be called within a tokio runtime.
     ///
     /// # Errors
     /// [`StreamError`]: Sift can't be reached, or refuses the credentials, the ingestion config or the run.
     pub async fn build(self) -> Result<SiftStream<IngestionConfigEncoder, LiveStreamingOnly>, StreamError> {
+        let (scope, logs) = StreamScope::new(&self.base, self.metrics_interval);
+        scope.scoped(self.build_in(scope.clone(), logs)).await
+    }
+
+    async fn build_in(
+        self,
+        scope: StreamScope,
+        logs: Option<LogQueue>,
+    ) -> Result<SiftStream<IngestionConfigEncoder, LiveStreamingOnly>, StreamError> {
         let setup = self.base.setup(self.acknowledgement_timeout)?;
         let leg = Arc::new(Leg::new(Uuid::now_v7(), self.base.request(), self.base.run(), std::sync::Weak::new()));
         let encoder = Encoder::new(&schema(&leg.config, leg.run.as_ref()).map_err(RecordError::from)?)?;
@@ -110,7 +128,7 @@ impl LiveOnlyBuilder {
         let registered = setup.persist(|| setup.register(&connection, &leg)).await?;
         let (run, fresh) = (registered.run.clone(), registered.fresh);
         leg.set_registered(Arc::new(registered));
-        let metrics = Arc::new(StreamMetrics::new());
+        let metrics = scope.metrics.clone();
         metrics.loaded_flows(flows.get().len() as u64);
         let (pieces, lanes) = (Arc::new(Pieces::new(self.capacity)), Arc::new(setup.link.lane(self.gzip)?));
         let sender = Sender {
@@ -128,9 +146,9 @@ impl LiveOnlyBuilder {
             received_bytes: watched.received().1,
             ..Gauges::default()
         };
-        let numbers = MetricsTask::start(&self.base, self.metrics_interval, metrics.clone(), Arc::new(gauges));
-        let task = tokio::spawn(numbers.scoped(sender.run()));
-        let guard = Guard(pieces.clone());
+        let task = tokio::spawn(scope.scoped(sender.run()));
+        let numbers = MetricsTask::start(&self.base, self.metrics_interval, (scope, logs), Arc::new(gauges));
+        let guard = Guard(pieces.clone(), self.abandoned_when_dropped.then(|| task.abort_handle()));
         let intake = QueueIntake::new(pieces, encoder, leg);
         let transport = LiveStreamingOnly { intake, setup, lanes, numbers, task, _guard: guard };
         Ok(SiftStream::new(flows, transport, run))
@@ -158,11 +176,14 @@ pub struct LiveStreamingOnly {
 }
 
 /// Ends the sender when the stream is dropped.
-struct Guard(Arc<Pieces>);
+struct Guard(Arc<Pieces>, Option<AbortHandle>);
 
 impl Drop for Guard {
     fn drop(&mut self) {
         self.0.close("it was dropped");
+        if let Some(task) = &self.1 {
+            task.abort();
+        }
     }
 }
 

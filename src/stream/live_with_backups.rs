@@ -24,7 +24,8 @@ use super::leg::{Leg, Registered, expected_run, schema};
 use super::legs::{Legs, unknown_flows};
 use super::live_lane::{LiveLane, LiveOptions};
 use super::live_only::ACKNOWLEDGEMENT_TIMEOUT;
-use super::metrics::{Gauges, MetricsTask, SiftStreamMetricsSnapshot, StreamMetrics};
+use super::logging::LogQueue;
+use super::metrics::{Gauges, MetricsTask, SiftStreamMetricsSnapshot, StreamScope};
 use super::pieces::{Capacity, Pieces};
 use super::policy::{DiskBackupPolicy, RetryPolicy};
 use super::setup::Setup;
@@ -168,6 +169,15 @@ impl LiveWithBackupsBuilder {
     /// [`StreamError`]: nothing can be recorded; another stream or replay is at work on the same files; with a link, Sift
     /// refuses the credentials, the ingestion config or the run; if strict, that there is none.
     pub async fn build(self) -> Result<SiftStream<IngestionConfigEncoder, LiveStreamingWithBackups>, StreamError> {
+        let (scope, logs) = StreamScope::new(&self.base, self.metrics_interval);
+        scope.scoped(self.build_in(scope.clone(), logs)).await
+    }
+
+    async fn build_in(
+        self,
+        scope: StreamScope,
+        logs: Option<LogQueue>,
+    ) -> Result<SiftStream<IngestionConfigEncoder, LiveStreamingWithBackups>, StreamError> {
         let setup = self.base.setup(self.acknowledgement_timeout)?;
         let (config, run) = (self.base.request(), self.base.run());
         // What makes no sense shows before anything is made.
@@ -179,7 +189,7 @@ impl LiveWithBackupsBuilder {
         let linked = self.first_link(&setup, &config, run.as_ref()).await?;
         let attached = linked.as_ref().and_then(|registered| registered.run.clone());
         let attached = attached.or_else(|| run.as_ref().map(expected_run));
-        let transport = self.start(setup, home, state, (config, run), linked).await?;
+        let transport = self.start(setup, (home, state), (config, run), linked, (scope, logs)).await?;
         transport.numbers.metrics().loaded_flows(flows.get().len() as u64);
         Ok(SiftStream::new(flows, transport, attached))
     }
@@ -217,13 +227,12 @@ impl LiveWithBackupsBuilder {
     async fn start(
         self,
         setup: Arc<Setup>,
-        home: PathBuf,
-        state: State,
+        (home, state): (PathBuf, State),
         (config, run): (CreateIngestionConfigRequest, Option<RunSelector>),
         linked: Option<Registered>,
+        (scope, logs): (StreamScope, Option<LogQueue>),
     ) -> Result<LiveStreamingWithBackups, StreamError> {
-        let metrics = Arc::new(StreamMetrics::new());
-        let ledger = Arc::new(Ledger::new(setup.link.name().to_owned(), state, metrics.clone()));
+        let ledger = Arc::new(Ledger::new(setup.link.name().to_owned(), state, scope.metrics.clone()));
         let pieces = Arc::new(Pieces::new(self.capacity));
         let options = RecorderOptions { segment_bytes: self.disk.max_backup_file_size as u64, ..self.recorder.clone() };
         let live = Live { pieces: pieces.clone(), ledger: ledger.clone() };
@@ -259,22 +268,18 @@ impl LiveWithBackupsBuilder {
             options: ReplayOptions { after, after_unsealed: true, ..retry },
             phase: in_phase,
         };
-        let gauges = gauges(disk, pieces.clone(), ledger.clone());
-        let numbers = MetricsTask::start(&self.base, self.metrics_interval, metrics, Arc::new(gauges));
-        let live = tokio::spawn(numbers.scoped(lane.run(leg)));
-        let keeper = tokio::spawn(numbers.scoped(keeper.run()));
+        let gauges = gauges(disk, pieces.clone());
+        let live = tokio::spawn(scope.scoped(lane.run(leg)));
+        let keeper = tokio::spawn(scope.scoped(keeper.run()));
+        let numbers = MetricsTask::start(&self.base, self.metrics_interval, (scope, logs), Arc::new(gauges));
         let signals = Signals { pieces, finishing, phase };
         let finish_timeout = self.finish_timeout;
         Ok(LiveStreamingWithBackups { legs, setup, lanes, ledger, numbers, live, keeper, signals, finish_timeout })
     }
 }
 
-fn gauges(disk: Arc<Disk>, pieces: Arc<Pieces>, ledger: Arc<Ledger>) -> impl Fn() -> Gauges + Send + Sync + 'static {
-    move || Gauges {
-        ingestion_channel_depth: pieces.depth(),
-        awaiting_replay: ledger.state.held().waiting(),
-        ..disk.gauges()
-    }
+fn gauges(disk: Arc<Disk>, pieces: Arc<Pieces>) -> impl Fn() -> Gauges + Send + Sync + 'static {
+    move || Gauges { ingestion_channel_depth: pieces.depth(), ..disk.gauges() }
 }
 
 /// Records, sends, and replays what wasn't confirmed.
@@ -357,7 +362,7 @@ impl Mode for LiveStreamingWithBackups {
 
     fn detach(&mut self) {
         let known = self.link().map(|(_, registered)| registered);
-        if let (Some(recording), Some(known)) = (self.legs.begin_without_run(), known) {
+        if let (Some(recording), Some(known)) = (self.numbers.scope().within(|| self.legs.begin_without_run()), known) {
             recording.leg.set_registered(Arc::new(known.without_run()));
         }
     }
@@ -383,7 +388,7 @@ impl Mode for LiveStreamingWithBackups {
 
     async fn finish(self) -> Result<Finished, FinishError> {
         let Self { legs, ledger, numbers, live, keeper, signals, finish_timeout, .. } = self;
-        legs.disk.finish().await;
+        numbers.scope().scoped(legs.disk.finish()).await;
         // From here on, only Sift is waited for.
         let until = Instant::now() + finish_timeout;
         signals.pieces.close("it was finished");

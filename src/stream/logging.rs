@@ -1,6 +1,6 @@
 //! Log events on their way out: bounded, and repeats collapsed.
 
-#![allow(dead_code, reason = "only captured with the feature `tracing`")]
+#![cfg_attr(not(feature = "tracing"), allow(dead_code, reason = "only captured with the feature `tracing`"))]
 
 use std::fmt;
 use std::sync::Arc;

@@ -104,6 +104,10 @@ type Closing<'a> = FuturesUnordered<Pin<Box<dyn Future<Output = (Window, Settled
 struct Listener(Arc<StreamMetrics>);
 
 impl Observer for Listener {
+    fn stream_ended(&self, code: u8) {
+        self.0.status(code);
+    }
+
     fn event(&self, event: &ReplayEvent<'_>) {
         if let ReplayEvent::Retrying { error, attempt, pause, .. } = event {
             tracing::info!(error, attempt, ?pause, "sending failed, and is tried again");

@@ -14,9 +14,8 @@
 //!
 //! Two things differ for the application while a stream captures. Within the stream's tasks a `Dispatch` can't be
 //! downcast to the application's subscriber. And one that has no subscriber, but gets events by way of `tracing`'s
-//! feature `log`, gets them no longer: `tracing` stops that as soon as anybody subscribes.
-
-#![allow(dead_code, reason = "the tasks that are captured are yet to come")]
+//! feature `log`, gets them no longer: `tracing` stops that, for the whole process and for ever, as soon as anybody
+//! subscribes. Nothing here can tell whether that feature is on, so the builder's documentation says how to avoid it.
 
 use std::collections::HashMap;
 use std::fmt::{self, Write};
@@ -111,15 +110,34 @@ fn application(dispatch: Dispatch) -> Option<Dispatch> {
     (!dispatch.is::<NoSubscriber>()).then_some(dispatch)
 }
 
-/// Runs a future, and captures what it logs; without a capture, it just runs.
-pub(crate) fn scoped<F: Future>(capture: Option<&TelemetryCapture>, future: F) -> Scoped<F> {
-    Scoped { capture: capture.cloned(), future: Box::pin(future) }
+/// Who sees what a stream logs.
+#[derive(Debug, Clone)]
+pub(crate) enum Scope {
+    /// Sift, and the application.
+    Captured(TelemetryCapture),
+    /// This subscriber alone.
+    Shown(Dispatch),
+}
+
+impl Scope {
+    /// Calls a function in it.
+    pub(crate) fn within<T>(&self, call: impl FnOnce() -> T) -> T {
+        match self {
+            Self::Captured(capture) => capture.within(call),
+            Self::Shown(dispatch) => tracing::dispatcher::with_default(dispatch, call),
+        }
+    }
+}
+
+/// Runs a future in a scope; without one, it just runs.
+pub(crate) fn scoped<F: Future>(scope: Option<&Scope>, future: F) -> Scoped<F> {
+    Scoped { scope: scope.cloned(), future: Box::pin(future) }
 }
 
 /// See [`scoped`].
 #[derive(Debug)]
 pub(crate) struct Scoped<F> {
-    capture: Option<TelemetryCapture>,
+    scope: Option<Scope>,
     future: Pin<Box<F>>,
 }
 
@@ -128,8 +146,8 @@ impl<F: Future> Future for Scoped<F> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let this = &mut *self;
-        match &this.capture {
-            Some(capture) => capture.within(|| this.future.as_mut().poll(context)),
+        match &this.scope {
+            Some(scope) => scope.within(|| this.future.as_mut().poll(context)),
             None => this.future.as_mut().poll(context),
         }
     }

@@ -16,6 +16,7 @@ use super::journal::check_target;
 use super::lock::Locks;
 use super::writer::{Order, Place, Save, Writer, locked, warn_of_shared};
 use crate::catalog::SeqSet;
+use crate::replay::scope::Scope;
 use crate::replay::target::{PbfsId, Target};
 use crate::segment::{LockKind, Storage};
 
@@ -190,7 +191,7 @@ impl Checkpoints {
             return Ok(());
         };
         let (reply, saved) = oneshot::channel();
-        let save = Save { target: target.clone(), checkpoints, reply };
+        let save = Save { scope: Scope::here(), target: target.clone(), checkpoints, reply };
         orders.send(Order::Save(save)).map_err(|_| StateError::Stopped)?;
         saved.await.map_err(|_| StateError::Stopped)?
     }
@@ -205,7 +206,7 @@ impl Checkpoints {
             return Ok(Forgotten::default());
         };
         let (reply, done) = sync_channel(1);
-        orders.send(Order::Reset(what.clone(), reply)).map_err(|_| StateError::Stopped)?;
+        orders.send(Order::Reset(Scope::here(), what.clone(), reply)).map_err(|_| StateError::Stopped)?;
         done.recv().map_err(|_| StateError::Stopped)
     }
 

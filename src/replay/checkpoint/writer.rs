@@ -11,6 +11,7 @@ use super::error::StateError;
 use super::facts::{Checkpoint, Facts, Forget};
 use super::journal::{self, JournalWriter};
 use super::store::Forgotten;
+use crate::replay::scope::Scope;
 use crate::replay::target::Target;
 use crate::segment::{PendingFrame, Storage};
 
@@ -23,11 +24,13 @@ const COMPACT_BYTES: u64 = 8 << 20;
 /// What the thread is asked for.
 pub(super) enum Order {
     Save(Save),
-    Reset(Forget, SyncSender<Forgotten>),
+    Reset(Scope, Forget, SyncSender<Forgotten>),
 }
 
 /// Checkpoints to be kept.
 pub(super) struct Save {
+    /// Where it is logged what goes wrong; a group's is its first one's.
+    pub(super) scope: Scope,
     pub(super) target: Target,
     pub(super) checkpoints: Vec<Checkpoint>,
     pub(super) reply: oneshot::Sender<Result<(), StateError>>,
@@ -72,12 +75,12 @@ impl Writer {
         let mut next = orders.recv().ok();
         while let Some(order) = next.take() {
             match order {
-                Order::Reset(what, reply) => {
+                Order::Reset(scope, what, reply) => {
                     // Whoever asked and went away has his wish all the same.
-                    let _ = reply.send(self.reset(&what));
+                    let _ = reply.send(scope.within(|| self.reset(&what)));
                 }
                 Order::Save(first) => {
-                    let mut group = vec![first];
+                    let (scope, mut group) = (first.scope.clone(), vec![first]);
                     while group.len() < MAX_GROUP && next.is_none() {
                         match orders.try_recv() {
                             Ok(Order::Save(save)) => group.push(save),
@@ -85,7 +88,7 @@ impl Writer {
                             Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
                         }
                     }
-                    self.group(group);
+                    scope.within(|| self.group(group));
                 }
             }
             if next.is_none() {

@@ -90,6 +90,10 @@ pub fn undelivered(checkpoints: &Checkpoints) -> impl Fn(Uuid, &DeadLetter<'_>) 
 struct WithoutSummary<'a>(&'a dyn Observer);
 
 impl Observer for WithoutSummary<'_> {
+    fn stream_ended(&self, code: u8) {
+        self.0.stream_ended(code);
+    }
+
     fn event(&self, event: &ReplayEvent<'_>) {
         if !matches!(event, ReplayEvent::Summary(_)) {
             self.0.event(event);

@@ -27,6 +27,7 @@ use crate::replay::read::{Gone, Item, Memory, PbfsDelivered, Reading, Selector, 
 use crate::replay::registering::{Registered, add_flows, register, target_after_registering};
 use crate::replay::report::add;
 use crate::replay::retry::Stop;
+use crate::replay::scope::spawn_blocking;
 use crate::replay::target::{Subject, Target};
 use crate::replay::watermark::{Reckoned, Watermark};
 use crate::segment::SegmentError;
@@ -179,7 +180,7 @@ impl<'a> JobRun<'a> {
     /// Reads to the end whatever happens, so that what isn't delivered is counted too; but not when somebody interrupts.
     async fn read(&mut self, reading: Reading, memory: Memory) -> Memory {
         let (sender, mut items) = mpsc::channel(READ_AHEAD);
-        let thread = tokio::task::spawn_blocking(move || {
+        let thread = spawn_blocking(move || {
             let mut memory = memory;
             let mut sink = |item| sender.blocking_send(item).map_err(|_| Gone);
             // Whoever hangs up knows why.

@@ -1,6 +1,7 @@
 //! A stream's numbers: counted as it works, looked at when somebody asks.
 
 mod channels;
+mod scope;
 mod snapshot;
 mod stream;
 mod task;
@@ -10,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 pub(crate) use channels::{LOG_FLOW, METRICS_FLOW, form, log_values, session_name, values};
+pub(crate) use scope::StreamScope;
 pub use snapshot::{BackupMetricsSnapshot, CheckpointMetricsSnapshot, SiftStreamMetricsSnapshot};
 pub(crate) use stream::{MetricsSink, run};
 pub(crate) use task::MetricsTask;
@@ -37,6 +39,17 @@ pub(crate) struct StreamMetrics {
     confirmed: Counter,
     /// What had been sent when the last checkpoint began.
     since: Mutex<Since>,
+}
+
+/// Why a gRPC stream ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The interval was over.
+    Due,
+    /// Somebody asked for a checkpoint.
+    Forced,
+    /// There is nothing more to carry, or it failed.
+    Ended,
 }
 
 /// What others know, asked for when a snapshot is taken. All of it is over the stream's whole life, its earlier
@@ -189,8 +202,12 @@ impl StreamMetrics {
     }
 
     /// A checkpoint has ended, confirming so many requests, or failed.
-    pub(crate) fn checkpoint<E>(&self, outcome: Result<u64, E>, forced: bool) {
-        if forced { &self.forced_checkpoints } else { &self.timed_checkpoints }.add(1);
+    pub(crate) fn checkpoint<E>(&self, outcome: Result<u64, E>, cause: Cause) {
+        match cause {
+            Cause::Due => self.timed_checkpoints.add(1),
+            Cause::Forced => self.forced_checkpoints.add(1),
+            Cause::Ended => {}
+        }
         match outcome {
             Ok(requests) => {
                 self.confirmed.add(requests);

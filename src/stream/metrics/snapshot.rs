@@ -15,11 +15,12 @@ pub struct SiftStreamMetricsSnapshot {
     pub messages_received: u64,
     /// Bytes of those requests, encoded.
     pub bytes_received: u64,
-    /// Requests sent live, acknowledged or not. Those that are sent again count again.
+    /// Requests sent live, acknowledged or not; each once: sending again, and replaying, isn't counted here.
     pub messages_sent: u64,
     /// Requests sent live per second, since the stream was built.
     pub message_rate: f64,
-    /// Bytes of the requests sent live, before compression on the wire.
+    /// Bytes of the requests sent live, with their ids and the five bytes that gRPC puts before each, before compression on
+    /// the wire.
     pub bytes_sent: u64,
     /// Bytes sent live per second, since the stream was built.
     pub byte_rate: f64,
@@ -35,11 +36,12 @@ pub struct SiftStreamMetricsSnapshot {
     pub messages_dead_lettered: u64,
     /// Requests that Sift refused for good and that are kept nowhere.
     pub messages_refused: u64,
-    /// Attempts to send since the last one that worked.
+    /// Attempts to send since the last one that is known to have worked.
     pub cur_retry_count: u64,
     /// Attempts to send that followed one that failed, since the stream was built.
     pub total_retry_count: u64,
-    /// How many gRPC streams ended with each status: 0 (OK) to 16 (unauthenticated), at 17 all others.
+    /// How many gRPC streams of requests, live and replayed, ended with each status: 0 (OK) to 16 (unauthenticated), at 17
+    /// all others. Silence counts as 4 (deadline exceeded), a lost connection as 14 (unavailable).
     pub grpc_status_counts: [u64; 18],
     /// Requests in the live queue.
     pub ingestion_channel_depth: u64,
@@ -49,7 +51,7 @@ pub struct SiftStreamMetricsSnapshot {
     pub logs_dropped_channel_full: u64,
     /// Log events in their queue.
     pub log_channel_depth: u64,
-    /// Snapshots not sent to Sift because the stream that carries them was full.
+    /// Snapshots not sent to Sift because the stream that carries them was full, or failed.
     pub metrics_dropped_channel_full: u64,
     /// Checkpoints.
     pub checkpoint: CheckpointMetricsSnapshot,
@@ -63,9 +65,10 @@ pub struct SiftStreamMetricsSnapshot {
 pub struct CheckpointMetricsSnapshot {
     /// Checkpoints that Sift acknowledged. The official crate counts failed ones here, too.
     pub checkpoint_count: u64,
-    /// Checkpoints that Sift didn't acknowledge, or not in time.
+    /// Checkpoints that Sift didn't acknowledge, or not in time; and streams that failed before theirs.
     pub failed_checkpoint_count: u64,
-    /// Checkpoints that were due, failed ones included.
+    /// Checkpoints that were due, failed ones included. Those that end a stream, or its part in a run, are in neither of
+    /// these figures.
     pub checkpoint_timer_reached_cnt: u64,
     /// Checkpoints that were forced, because of the number of files, say, failed ones included.
     pub checkpoint_manually_reached_cnt: u64,
@@ -93,6 +96,7 @@ pub struct BackupMetricsSnapshot {
     pub files_on_disk: u64,
     /// Bytes of those segments.
     pub bytes_on_disk: u64,
-    /// Requests on disk that live sending has given up and that replay has yet to deliver.
+    /// Requests that live sending has given up and that replay has yet to deliver; what earlier processes left isn't
+    /// counted.
     pub messages_awaiting_replay: u64,
 }

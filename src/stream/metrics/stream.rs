@@ -22,11 +22,11 @@ pub(crate) trait MetricsSink {
 /// Sends a snapshot at once, then one each `interval`, and each log event as it comes, till `until` is done. Then what
 /// is left of the log events, and a last snapshot. Hands the sink back, for the caller to end, and the log events
 /// that may still come.
-pub(crate) async fn run<S: MetricsSink>(
+pub(crate) async fn run<S: MetricsSink, G: Future<Output = Gauges>>(
     mut sink: S,
     interval: Duration,
     metrics: Arc<StreamMetrics>,
-    gauges: impl Fn() -> Gauges,
+    gauges: impl Fn() -> G,
     mut logs: Option<LogQueue>,
     until: impl Future,
 ) -> (S, Option<LogQueue>) {
@@ -38,7 +38,7 @@ pub(crate) async fn run<S: MetricsSink>(
         tokio::select! {
             biased;
             _ = &mut until => break,
-            _ = ticks.tick() => show(&mut sink, &metrics, &gauges()),
+            _ = ticks.tick() => show(&mut sink, &metrics, &gauges().await),
             event = next(&mut logs) => match event {
                 Some(event) => log(&mut sink, &metrics, &event),
                 None => logs = None,
@@ -50,7 +50,7 @@ pub(crate) async fn run<S: MetricsSink>(
         let Some(event) = logs.as_mut().and_then(LogQueue::try_pop) else { break };
         log(&mut sink, &metrics, &event);
     }
-    show(&mut sink, &metrics, &gauges());
+    show(&mut sink, &metrics, &gauges().await);
     (sink, logs)
 }
 

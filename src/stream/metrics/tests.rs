@@ -95,7 +95,7 @@ fn a_checkpoint_begins_its_numbers_anew_and_leaves_the_totals() {
     metrics.checkpoint_began_at(began + seconds(60));
     // What is sent while the checkpoint waits for its acknowledgement is the next one's.
     metrics.sent(30, 600);
-    metrics.checkpoint(Ok::<u64, ()>(100), false);
+    metrics.checkpoint(Ok::<u64, ()>(100), Cause::Due);
     let snapshot = metrics.snapshot_at(&Gauges::default(), began + seconds(90));
     assert_eq!((snapshot.messages_sent, snapshot.bytes_sent, snapshot.elapsed_secs), (130, 1600, 90.0));
     let expected = CheckpointMetricsSnapshot {
@@ -115,11 +115,13 @@ fn a_checkpoint_begins_its_numbers_anew_and_leaves_the_totals() {
 #[test]
 fn a_failed_checkpoint_is_no_checkpoint_and_confirms_nothing() {
     let metrics = StreamMetrics::new();
-    metrics.checkpoint(Err("late"), false);
-    metrics.checkpoint(Err("late"), true);
-    metrics.checkpoint(Ok::<u64, ()>(3), true);
+    metrics.checkpoint(Err("late"), Cause::Due);
+    metrics.checkpoint(Err("reset"), Cause::Ended);
+    metrics.checkpoint(Err("late"), Cause::Forced);
+    metrics.checkpoint(Ok::<u64, ()>(3), Cause::Forced);
+    metrics.checkpoint(Ok::<u64, ()>(4), Cause::Ended);
     let shown = metrics.snapshot(&Gauges::default()).checkpoint;
-    assert_eq!((shown.checkpoint_count, shown.failed_checkpoint_count, shown.messages_confirmed), (1, 2, 3));
+    assert_eq!((shown.checkpoint_count, shown.failed_checkpoint_count, shown.messages_confirmed), (2, 3, 7));
     assert_eq!((shown.checkpoint_timer_reached_cnt, shown.checkpoint_manually_reached_cnt), (1, 2));
 }
 

@@ -251,7 +251,7 @@ fn a_global_subscriber_is_found_also_if_it_comes_later() {
         let (seen, runtime) = (Seen::default(), tokio::runtime::Builder::new_current_thread().build().unwrap());
         let (capture, mut queue, _) = capture(None, LogLevel::Info);
         let (go, gone) = tokio::sync::oneshot::channel();
-        let task = scoped(Some(&capture), async move {
+        let task = scoped(Some(&Scope::Captured(capture.clone())), async move {
             work();
             gone.await.unwrap();
             work();
@@ -373,7 +373,7 @@ fn two_streams_capture_each_its_own_and_from_every_thread() {
                     }
                     warn!(target: "sift_replay::x", "end {task}");
                 };
-                tokio::spawn(scoped(Some(&streams[stream].0), work))
+                tokio::spawn(scoped(Some(&Scope::Captured(streams[stream].0.clone())), work))
             })
             .collect();
         for task in tasks {
@@ -429,7 +429,7 @@ fn spans_follow_their_tasks_into_the_scope_and_out_of_it() {
             assert!(without.contains(&format!("close {name}")), "{without:?}");
         }
         let (capture, _queue, _) = capture(None, LogLevel::Info);
-        runtime.block_on(scoped(Some(&capture), task().instrument(application())));
+        runtime.block_on(scoped(Some(&Scope::Captured(capture.clone())), task().instrument(application())));
         assert_eq!(seen.take(), without);
     });
 }

@@ -1,4 +1,5 @@
 use super::*;
+use std::future::{Ready, ready};
 use std::sync::Mutex;
 use std::time::SystemTime;
 
@@ -71,6 +72,10 @@ fn push(sender: &LogSender, line: u32) {
     });
 }
 
+fn nothing() -> Ready<Gauges> {
+    ready(Gauges::default())
+}
+
 fn after(ms: u64) -> impl Future {
     tokio::time::sleep(Duration::from_millis(ms))
 }
@@ -84,7 +89,7 @@ const HALF: Duration = Duration::from_millis(500);
 #[tokio::test(start_paused = true)]
 async fn a_snapshot_comes_at_once_then_each_interval_then_at_the_end() {
     let (sink, metrics) = (Recording::new(100), Arc::new(StreamMetrics::new()));
-    let (sink, _) = run(sink, HALF, metrics.clone(), Gauges::default, None, after(1700)).await;
+    let (sink, _) = run(sink, HALF, metrics.clone(), nothing, None, after(1700)).await;
     assert_eq!(sink.ticks(), [0, 500, 1000, 1500, 1700]);
     assert_eq!(snapshot(&metrics).metrics_dropped_channel_full, 0);
 }
@@ -92,8 +97,8 @@ async fn a_snapshot_comes_at_once_then_each_interval_then_at_the_end() {
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_has_ended_already_still_shows_its_last_numbers() {
     let metrics = Arc::new(StreamMetrics::new());
-    let gauges = || Gauges { received: 7, received_bytes: 70, files: 3, ..Gauges::default() };
-    let (sink, _) = run(Recording::new(100), HALF, metrics, gauges, None, std::future::ready(())).await;
+    let gauges = || ready(Gauges { received: 7, received_bytes: 70, files: 3, ..Gauges::default() });
+    let (sink, _) = run(Recording::new(100), HALF, metrics, gauges, None, ready(())).await;
     let came = sink.came.lock().unwrap();
     let [(0, Came::Metrics(values))] = &came[..] else { panic!("{came:?}") };
     assert!(values.contains(&Value::Uint64(70)) && values.contains(&Value::Uint64(3)), "{values:?}");
@@ -102,7 +107,7 @@ async fn a_stream_that_has_ended_already_still_shows_its_last_numbers() {
 #[tokio::test(start_paused = true)]
 async fn an_interval_of_nothing_is_no_endless_loop() {
     let metrics = Arc::new(StreamMetrics::new());
-    let (sink, _) = run(Recording::new(100), Duration::ZERO, metrics, Gauges::default, None, after(5)).await;
+    let (sink, _) = run(Recording::new(100), Duration::ZERO, metrics, nothing, None, after(5)).await;
     assert!((2..=7).contains(&sink.ticks().len()), "{:?}", sink.ticks());
 }
 
@@ -112,7 +117,7 @@ async fn log_events_go_out_as_they_come_and_all_before_the_end() {
     let (sender, queue) = log_queue(metrics.clone());
     let sink = Recording::new(100);
     let (end, ended) = oneshot::channel::<()>();
-    let running = tokio::spawn(run(sink.clone(), HALF, metrics.clone(), Gauges::default, Some(queue), ended));
+    let running = tokio::spawn(run(sink.clone(), HALF, metrics.clone(), nothing, Some(queue), ended));
     after(100).await;
     push(&sender, 1);
     after(100).await;
@@ -137,7 +142,7 @@ async fn numbers_go_on_when_nobody_logs_any_more() {
     let (sender, queue) = log_queue(metrics.clone());
     push(&sender, 1);
     drop(sender);
-    let (sink, _) = run(Recording::new(100), HALF, metrics, Gauges::default, Some(queue), after(700)).await;
+    let (sink, _) = run(Recording::new(100), HALF, metrics, nothing, Some(queue), after(700)).await;
     assert_eq!((sink.ticks(), sink.logs().len()), (vec![0, 500, 700], 1));
 }
 
@@ -146,7 +151,7 @@ async fn what_finds_no_room_is_counted_and_waited_for_by_nobody() {
     let metrics = Arc::new(StreamMetrics::new());
     let (sender, queue) = log_queue(metrics.clone());
     (1..=5).for_each(|line| push(&sender, line));
-    let (sink, _) = run(Recording::new(0), HALF, metrics.clone(), Gauges::default, Some(queue), after(700)).await;
+    let (sink, _) = run(Recording::new(0), HALF, metrics.clone(), nothing, Some(queue), after(700)).await;
     assert_eq!(sink.began.elapsed().as_millis(), 700);
     let shown = snapshot(&metrics);
     assert_eq!((shown.metrics_dropped_channel_full, shown.logs_dropped_channel_full), (3, 5));
@@ -169,6 +174,6 @@ async fn who_logs_without_end_keeps_nothing_from_ending() {
     let metrics = Arc::new(StreamMetrics::new());
     let (sender, queue) = log_queue(metrics.clone());
     push(&sender, 0);
-    let (echo, _) = run(Echo(sender, 0), HALF, metrics, Gauges::default, Some(queue), std::future::ready(())).await;
+    let (echo, _) = run(Echo(sender, 0), HALF, metrics, nothing, Some(queue), ready(())).await;
     assert_eq!(echo.1 as usize, LOG_CAPACITY + 2);
 }
