@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
+use sift_replay::catalog::STATE_DIR;
 use sift_replay::record::{RecorderOptions, SyncPolicy};
 use sift_replay::stream::{
     ChannelValue, DiskBackupPolicy, Flow, FlowConfig, LiveWithBackupsBuilder, RollingFilePolicy, RunForm, RunSelector,
@@ -60,7 +61,9 @@ fn whatever_happens_to_a_stream_everything_sent_is_delivered_or_a_dead_letter_an
     let first = number("SIFT_REPLAY_ORACLE_SEED", 1);
     for seed in first..first + number("SIFT_REPLAY_ORACLE_ROUNDS", 6) {
         eprintln!("seed {seed}");
+        let t = std::time::Instant::now();
         block_on(round(seed));
+        eprintln!("took {:?}", t.elapsed());
     }
 }
 
@@ -156,7 +159,9 @@ async fn round(seed: u64) {
         if rng.u32(..3) == 0 {
             disturb(&mut rng, &line.server.server(), &line.proxy);
         }
+        let t = std::time::Instant::now();
         let mut stream = options(&mut rng, &line, retain).build().await.unwrap();
+        eprintln!("build took {:?}", t.elapsed());
         for flow in 0..sent.flows {
             let flow = FlowConfig { name: format!("flow {flow}"), ..flow_config(FLOW) };
             stream.add_new_flows(&[flow]).await.unwrap();
@@ -190,9 +195,12 @@ async fn round(seed: u64) {
         if line.server.is_dead() || rng.bool() {
             // Somebody is impatient.
             drop(tokio::time::timeout(Duration::from_millis(rng.u64(..300)), stream.finish()).await);
+            eprintln!("T");
         } else {
             let before = sent.runs.len();
+            let t = std::time::Instant::now();
             let finished = stream.finish().await.unwrap();
+            eprintln!("finish took {:?} {finished}", t.elapsed());
             assert!(finished.requests <= before as u64);
             dead_lettered += finished.dead_lettered;
         }
@@ -201,7 +209,9 @@ async fn round(seed: u64) {
         refuse(&line);
         let lock = line.home();
         let free = || sift_replay::replay::Checkpoints::open(Arc::new(sift_replay::segment::Disk), sift_replay::replay::StateDirs::resolve_in(std::slice::from_ref(&lock), None, None)).is_ok();
+        let t = std::time::Instant::now();
         until("its files aren't let go of", free).await;
+        eprintln!("free took {:?}", t.elapsed());
         if retain {
             line.check_checkpoints();
         }
@@ -227,7 +237,9 @@ fn check(seed: u64, line: &Line, sent: &Sent, refused: &[bool], retain: bool) {
     let mut ids: Vec<(Option<usize>, String)> = Vec::new();
     for (id, copies) in &seen.records {
         let n = (id.time - 1_700_000_000_000_000_000) as usize;
-        assert_eq!(copies.acknowledged > 0, !refused[n], "seed {seed}: {n} {copies:?}");
+        // While faults end, for a moment nothing is refused.
+        let is_done = copies.acknowledged > 0 || refused[n] && copies.refused > 0;
+        assert!(is_done, "seed {seed}: {n} {copies:?}");
         assert_eq!(copies.under.len(), 1, "seed {seed}: {n} went to several places: {copies:?}");
         let run = copies.under.first().unwrap()[1].clone();
         assert_eq!(run.is_empty(), sent.runs[n].is_none(), "seed {seed}: {n}");
@@ -240,6 +252,8 @@ fn check(seed: u64, line: &Line, sent: &Sent, refused: &[bool], retain: bool) {
     if retain {
         line.check_checkpoints();
     } else {
-        assert_eq!(super::support::segments(&line.home()), Vec::<std::path::PathBuf>::new(), "seed {seed}");
+        let mut left = super::support::segments(&line.home());
+        left.retain(|path| !path.starts_with(line.home().join(STATE_DIR)));
+        assert_eq!(left, Vec::<std::path::PathBuf>::new(), "seed {seed}");
     }
 }
