@@ -94,6 +94,7 @@ fn options(rng: &mut Rng, line: &Line, retain: bool) -> LiveWithBackupsBuilder {
         .ingestion_data_channel_capacity(if rng.bool() { rng.usize(1..50) } else { 10_000 })
         .backup_data_channel_capacity(if rng.bool() { rng.usize(1..50) } else { 10_000 })
         .acknowledgement_timeout(Duration::from_millis(300))
+        .finish_timeout(Duration::from_secs(1))
 }
 
 /// Message `n` of a flow.
@@ -177,9 +178,11 @@ async fn round(seed: u64) {
                     }
                 });
             }
+            let t = std::time::Instant::now();
             for _ in 0..rng.u64(3..12) {
                 sent.act(&mut rng, &mut stream).await;
             }
+            eprintln!("acts took {:?}", t.elapsed());
             if rng.bool() {
                 line.peace();
                 refuse(&line);
@@ -216,16 +219,19 @@ async fn round(seed: u64) {
             line.check_checkpoints();
         }
     }
-    let stream = options(&mut rng, &line, retain).build().await.unwrap();
+    let stream = options(&mut rng, &line, retain).finish_timeout(Duration::from_secs(30)).build().await.unwrap();
     let expected: Vec<bool> = (0..sent.runs.len()).map(|n| bad(n as i32)).collect();
     let settled = || {
         let noted = line.noted();
         (noted.acknowledged.len() + noted.dead_lettered.len()) >= expected.len()
     };
     let what = format!("seed {seed}: not everything is delivered");
+    let t = std::time::Instant::now();
     until(&what, settled).await;
+    eprintln!("settled took {:?}", t.elapsed());
     let finished = stream.finish().await.unwrap();
     assert_eq!((finished.requests, finished.on_disk), (0, 0), "seed {seed}");
+    eprintln!("finished {:?}", t.elapsed());
     line.settle();
     check(seed, &line, &sent, &expected, retain);
     assert!(dead_lettered <= expected.iter().filter(|bad| **bad).count() as u64, "seed {seed}");
