@@ -273,8 +273,9 @@ impl LiveWithBackupsBuilder {
         let keeper = tokio::spawn(scope.scoped(keeper.run()));
         let numbers = MetricsTask::start(&self.base, self.metrics_interval, (scope, logs), Arc::new(gauges));
         let signals = Signals { pieces, finishing, phase };
-        let finish_timeout = self.finish_timeout;
-        Ok(LiveStreamingWithBackups { legs, setup, lanes, ledger, numbers, live, keeper, signals, finish_timeout })
+        let (finish_timeout, call_timeout) = (self.finish_timeout, self.base.connect_timeout);
+        let timeouts = Patience { finish_timeout, call_timeout };
+        Ok(LiveStreamingWithBackups { legs, setup, lanes, ledger, numbers, live, keeper, signals, timeouts })
     }
 }
 
@@ -292,7 +293,15 @@ pub struct LiveStreamingWithBackups {
     live: JoinHandle<()>,
     keeper: JoinHandle<()>,
     signals: Signals,
+    timeouts: Patience,
+}
+
+/// How long the user of a stream waits at most.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
     finish_timeout: Duration,
+    /// While Sift is asked for a run or told of flows: a link that has just died hasn't been noticed yet.
+    call_timeout: Duration,
 }
 
 /// What ends the stream's tasks.
@@ -329,16 +338,20 @@ impl LiveStreamingWithBackups {
     async fn ask(&self, run: &RunSelector) -> Result<Option<Registered>, StreamError> {
         let Some((connection, _)) = self.link() else { return Ok(None) };
         let leg = Leg::new(Uuid::nil(), self.legs.config().clone(), Some(run.clone()), std::sync::Weak::new());
-        unless_transient(self.setup.register(&connection, &leg).await)
+        self.unless_linkless(self.setup.register(&connection, &leg)).await
     }
-}
 
-/// What fails for want of a link is done when there is one.
-fn unless_transient<T>(answer: Result<T, RegisterError>) -> Result<Option<T>, StreamError> {
-    match answer.map_err(StreamError::from) {
-        Ok(answer) => Ok(Some(answer)),
-        Err(error) if error.is_transient() => Ok(None),
-        Err(error) => Err(error),
+    /// What fails for want of a link is done when there is one.
+    async fn unless_linkless<T>(
+        &self,
+        call: impl Future<Output = Result<T, RegisterError>>,
+    ) -> Result<Option<T>, StreamError> {
+        let Ok(answer) = timeout(self.timeouts.call_timeout, call).await else { return Ok(None) };
+        match answer.map_err(StreamError::from) {
+            Ok(answer) => Ok(Some(answer)),
+            Err(error) if error.is_transient() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -371,7 +384,7 @@ impl Mode for LiveStreamingWithBackups {
         // What Sift refuses shows before anything is recorded, and what makes no sense before Sift is asked.
         let new = unknown_flows(self.legs.config(), flows)?;
         if let Some((connection, registered)) = self.link() {
-            unless_transient(self.setup.add_flows(&connection, &registered, &new).await)?;
+            self.unless_linkless(self.setup.add_flows(&connection, &registered, &new)).await?;
         }
         self.legs.add_flows(&new).await?;
         self.numbers.metrics().loaded_flows(flows.len() as u64);
@@ -387,7 +400,7 @@ impl Mode for LiveStreamingWithBackups {
     }
 
     async fn finish(self) -> Result<Finished, FinishError> {
-        let Self { legs, ledger, numbers, live, keeper, signals, finish_timeout, .. } = self;
+        let Self { legs, ledger, numbers, live, keeper, signals, timeouts: Patience { finish_timeout, .. }, .. } = self;
         numbers.scope().scoped(legs.disk.finish()).await;
         // From here on, only Sift is waited for.
         let until = Instant::now() + finish_timeout;

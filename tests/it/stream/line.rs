@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use sift_replay::catalog::{Catalog, discover};
 use sift_replay::replay::{Checkpoints, StateDirs};
-use sift_replay::segment::{Disk, Event, SegmentReader, Storage};
+use sift_replay::segment::{Disk, Event, SegmentError, SegmentReader, Storage};
 use sift_replay::stream::{
     DiskBackupPolicy, Finished, IngestionConfigEncoder, LiveStreamingWithBackups, LiveWithBackupsBuilder, SiftStream,
 };
@@ -18,7 +18,7 @@ use crate::support::faulty::{Faulty, RecordId};
 use crate::support::proxy::Proxy;
 
 /// Longest that anything is waited for: a broken test must end.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(15);
 
 pub(crate) type Stream = SiftStream<IngestionConfigEncoder, LiveStreamingWithBackups>;
 
@@ -115,19 +115,25 @@ impl Line {
 
 /// Each record that can be read from files below `dir`, by session and seq.
 pub(crate) fn records_below(dir: &Path) -> BTreeMap<(Uuid, u64), Vec<u8>> {
+    // A segment gets another name when it is sealed.
+    let mut attempts = (0..100).map(|_| read_below(dir));
+    attempts.find(|read| !read.as_ref().is_err_and(SegmentError::is_not_found)).unwrap().unwrap()
+}
+
+fn read_below(dir: &Path) -> Result<BTreeMap<(Uuid, u64), Vec<u8>>, SegmentError> {
     let mut records = BTreeMap::new();
     let catalog = Catalog::build(discover(&[dir.to_owned()]).unwrap());
     for session in &catalog.sessions {
         for file in &session.segments {
-            let mut reader = SegmentReader::open(&file.path).unwrap();
-            while let Some(event) = reader.next_event().unwrap() {
+            let mut reader = SegmentReader::open(&file.path)?;
+            while let Some(event) = reader.next_event()? {
                 let Event::Records(batch) = event else { continue };
                 let places = (batch.first_seq..).map(|seq| (session.id, seq));
                 records.extend(places.zip(batch.records().map(<[u8]>::to_vec)));
             }
         }
     }
-    records
+    Ok(records)
 }
 
 /// A stream, and how far its numbers are.
