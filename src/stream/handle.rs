@@ -200,10 +200,7 @@ impl<T: Transport> SiftStream<IngestionConfigEncoder, T> {
         self.transport.intake().offer(flow, time, values).map(drop)
     }
 
-    async fn taken_in(
-        &self,
-        offer: impl Fn(&dyn Intake) -> Result<Option<u64>, RecordError>,
-    ) -> Result<(), NotTaken> {
+    async fn taken_in(&self, offer: impl Fn(&dyn Intake) -> Result<Option<u64>, RecordError>) -> Result<(), NotTaken> {
         let intake = self.transport.intake();
         loop {
             match offer(intake) {

@@ -5,4 +5,6 @@ mod checkpoints;
 mod eviction;
 mod finish;
 mod gate;
+mod leftovers;
+mod soak;
 mod support;

@@ -69,7 +69,9 @@ fn sending_goes_on_while_an_acknowledgement_is_awaited_and_then_it_is_marked_and
         server.release();
         until(|| stream.get_metrics_snapshot().checkpoint.messages_confirmed == 200);
         // The mark comes after the note.
-        until(|| OnDisk::read(dir.path()).confirmed.iter().map(|mark| mark.end_seq - mark.first_seq).sum::<u64>() == 200);
+        until(|| {
+            OnDisk::read(dir.path()).confirmed.iter().map(|mark| mark.end_seq - mark.first_seq).sum::<u64>() == 200
+        });
         assert_eq!(journal(&home, &server.uri()), [0..200]);
         let finished = stream.finish().await.unwrap();
         assert_eq!((finished.requests, finished.acknowledged, finished.on_disk), (200, 200, 0));
@@ -229,9 +231,11 @@ fn nothing_is_confirmed_of_nothing_and_marks_do_not_come_for_ever() {
         let confirmed = || stream.get_metrics_snapshot().checkpoint.messages_confirmed;
         until(|| confirmed() == 300 && segments(dir.path()).len() == 1);
         idle(50).await;
-        let before = (server.seen().streams, stream.get_metrics_snapshot().checkpoint.checkpoint_count, indices(dir.path()));
+        let before =
+            (server.seen().streams, stream.get_metrics_snapshot().checkpoint.checkpoint_count, indices(dir.path()));
         idle(200).await;
-        let after = (server.seen().streams, stream.get_metrics_snapshot().checkpoint.checkpoint_count, indices(dir.path()));
+        let after =
+            (server.seen().streams, stream.get_metrics_snapshot().checkpoint.checkpoint_count, indices(dir.path()));
         assert_eq!(before, after);
         assert_eq!(after.1, stream.get_metrics_snapshot().grpc_status_counts[0], "each stream was one checkpoint");
         stream.finish().await.unwrap();
