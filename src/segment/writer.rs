@@ -108,7 +108,12 @@ impl SegmentWriter {
         let path = dir.join(name.to_string());
         storage.create_dir_all(dir).map_err(SegmentError::io("create the directory", dir))?;
         let mut first = PendingFrame::message(Kind::Header, header.first_seq, TimeRange::EMPTY, &header)?;
-        let file = storage.create(&path).map_err(SegmentError::io("create", &path))?;
+        let mut file = storage.create(&path).map_err(SegmentError::io("create", &path))?;
+        // Tells who clears up that somebody is at work here. Where there are no locks, nothing tells. On Windows, nobody
+        // could read what is locked.
+        if cfg!(unix) {
+            let _ = file.lock();
+        }
         let mut writer = Self {
             storage,
             file: Some(file),

@@ -1,5 +1,7 @@
 //! Reading a job's files in order and filling windows: blocking, on a thread of its own.
 
+#[cfg(test)]
+mod held_tests;
 mod pbfs;
 mod select;
 mod session;

@@ -16,7 +16,7 @@ pub use archive::{ArchiveError, check_archive};
 
 use super::options::After;
 use crate::catalog::{Fingerprint, SeqSet};
-use crate::segment::{SegmentError, Storage};
+use crate::segment::{LockKind, SegmentError, SegmentName, Storage};
 
 /// A file that is said to be wholly delivered.
 #[derive(Debug, Clone, Copy)]
@@ -110,6 +110,13 @@ impl RetireError {
 pub(super) fn retire(storage: &dyn Storage, after: &After, delivered: &Delivered<'_>) -> Result<Retired, RetireError> {
     if *after == After::Keep {
         return Ok(Retired::Kept(Kept::Asked));
+    }
+    // Held until the file is gone. Where files can't be locked, nothing tells whether its recorder is gone.
+    let is_open = SegmentName::of_path(delivered.file).is_some_and(|name| name.open);
+    let abandoned = is_open && delivered.abandoned;
+    let lock = abandoned.then(|| storage.lock(delivered.file, LockKind::Exclusive));
+    if matches!(lock, Some(Ok(None))) {
+        return Ok(Retired::Kept(Kept::Open));
     }
     if let Some(kept) = check::reason_to_keep(delivered)? {
         return Ok(Retired::Kept(kept));

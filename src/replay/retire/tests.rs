@@ -1,5 +1,7 @@
 //! Files that go, files that stay, and what is left when it goes wrong half-way.
 
+mod abandoned;
+
 use std::fs;
 use std::sync::{Arc, Mutex};
 

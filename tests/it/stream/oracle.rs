@@ -62,7 +62,6 @@ fn whatever_happens_to_a_stream_everything_sent_is_delivered_or_a_dead_letter_an
     for seed in first..first + number("SIFT_REPLAY_ORACLE_ROUNDS", 6) {
         eprintln!("seed {seed}");
         block_on(round(seed));
-        eprintln!("took {:?}", t.elapsed());
     }
 }
 
@@ -160,7 +159,6 @@ async fn round(seed: u64) {
             disturb(&mut rng, &line.server.server(), &line.proxy);
         }
         let mut stream = options(&mut rng, &line, retain).build().await.unwrap();
-        eprintln!("build took {:?}", t.elapsed());
         for flow in 0..sent.flows {
             let flow = FlowConfig { name: format!("flow {flow}"), ..flow_config(FLOW) };
             stream.add_new_flows(&[flow]).await.unwrap();
@@ -179,7 +177,6 @@ async fn round(seed: u64) {
             for _ in 0..rng.u64(3..12) {
                 sent.act(&mut rng, &mut stream).await;
             }
-            eprintln!("acts took {:?}", t.elapsed());
             if rng.bool() {
                 line.peace();
                 refuse(&line);
@@ -199,7 +196,6 @@ async fn round(seed: u64) {
         } else {
             let before = sent.runs.len();
             let finished = stream.finish().await.unwrap();
-            eprintln!("finish took {:?} {finished}", t.elapsed());
             assert!(finished.requests <= before as u64);
             dead_lettered += finished.dead_lettered;
         }
@@ -227,10 +223,8 @@ async fn round(seed: u64) {
     };
     let what = format!("seed {seed}: not everything is delivered");
     until(&what, settled).await;
-    eprintln!("settled took {:?}", t.elapsed());
     let finished = stream.finish().await.unwrap();
     assert_eq!((finished.requests, finished.on_disk), (0, 0), "seed {seed}");
-    eprintln!("finished {:?}", t.elapsed());
     line.settle();
     check(seed, &line, &sent, &expected, retain);
     assert!(dead_lettered <= expected.iter().filter(|bad| **bad).count() as u64, "seed {seed}");
