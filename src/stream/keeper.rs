@@ -11,7 +11,9 @@ use uuid::Uuid;
 
 use super::ledger::Ledger;
 use crate::catalog::{Catalog, CatalogCache};
-use crate::replay::{Lanes, Observer, ReplayEvent, ReplayOptions, Report, Selection, Work, replay_until, spawn_blocking};
+use crate::replay::{
+    Lanes, Observer, ReplayEvent, ReplayOptions, Report, Selection, Work, replay_until, spawn_blocking,
+};
 
 /// How long it must have been quiet before a pass: what was released together is replayed together.
 const QUIET: Duration = Duration::from_millis(100);
