@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sift_replay::stream::{LiveWithBackupsBuilder, LogLevel, RetryPolicy, StreamConfigBuilder};
+use sift_replay::replay::{Checkpoint, Checkpoints, Outcome, Rewrite, StateDirs, Target};
+use sift_replay::stream::{DiskBackupPolicy, LiveWithBackupsBuilder, LogLevel, RetryPolicy, StreamConfigBuilder};
 use sift_rs::ingest::v1::ingest_with_config_data_channel_value::Type;
 use tonic::Status;
 use tracing::span::{Attributes, Id, Record};
@@ -14,6 +15,7 @@ use super::metrics::{Kept, LOGS, METRICS, Watcher, channels};
 use super::support::{FLOW, assert_all, quick, send, to};
 use crate::support::destination::block_on;
 use crate::support::faulty::{Faulty, Request};
+use crate::support::storage::{Fault, FaultyStorage};
 
 /// What became a log event: level, target, and the message with its fields.
 type Line = (String, String, String);
@@ -86,7 +88,7 @@ fn unseen(uri: &str) -> StreamConfigBuilder {
 }
 
 fn with_files(base: StreamConfigBuilder, dir: &Path) -> LiveWithBackupsBuilder {
-    let policy = sift_replay::stream::DiskBackupPolicy { backups_dir: Some(dir.to_owned()), ..Default::default() };
+    let policy = DiskBackupPolicy { backups_dir: Some(dir.to_owned()), ..DiskBackupPolicy::default() };
     base.live_with_backups()
         .disk_backup_policy(policy)
         .retry_policy(quick())
@@ -218,13 +220,15 @@ fn of_more_than_there_is_room_for_the_rest_is_counted() {
         server.server().revive();
         let told = wait(&kept, "the live stream is still down").await;
         assert_eq!(told.0, "INFO");
+        watcher.wait(&stream, |shown| shown.log_channel_depth == 0).await;
+        // Something else, so that repeats aren't held back any longer.
+        send(&stream, 10..20).await;
         // Hundreds of them are told in two: the first, and the last with their number.
         kept.wait(LOGS, |requests| requests.iter().any(|request| line(request).2.contains("more like it"))).await;
         assert!(lines(&kept).len() < 100, "{}", lines(&kept).len());
-        watcher.wait(&stream, |shown| shown.log_channel_depth == 0).await;
         stream.finish().await.unwrap();
     });
-    assert_all(&server.seen(), 10);
+    assert_all(&server.seen(), 20);
 }
 
 #[test]
@@ -248,4 +252,24 @@ fn what_the_carrying_stream_goes_through_is_not_told() {
         assert!(told.iter().all(|line| !line.2.contains("sift_app")), "{told:?}");
     });
     assert_all(&server.seen(), 10);
+}
+
+#[test]
+fn what_other_threads_do_for_a_stream_is_seen_by_who_sees_the_stream() {
+    let (dir, storage, application) = (tempfile::tempdir().unwrap(), FaultyStorage::new(), Application::default());
+    let dirs = StateDirs::resolve_in(&[dir.path().to_owned()], None, None);
+    // Its thread begins before anybody looks.
+    let checkpoints = Checkpoints::open(Arc::new(storage.clone()), dirs).unwrap();
+    let target = Target::new("https://sift.example:443", Some("org"), &Rewrite::default());
+    let save = |seqs| {
+        let checkpoint = Checkpoint::Session { session: uuid::Uuid::nil(), seqs, outcome: Outcome::Acknowledged };
+        // The sync fails; a new file is begun.
+        storage.fail_at(storage.log().len() + 1, Fault::Half);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(checkpoints.save(&target, vec![checkpoint])).unwrap();
+    };
+    tracing::dispatcher::with_default(&application.dispatch(), || save(0..1));
+    save(1..2);
+    let seen = application.seen();
+    assert!(seen.len() == 1 && seen[0].0 == "WARN" && seen[0].1.contains("a new file is begun"), "{seen:?}");
 }

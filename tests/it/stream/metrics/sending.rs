@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use sift_replay::stream::{IngestionConfigEncoder, LiveWithBackupsBuilder, SiftStream, Transport};
+use sift_replay::stream::{DiskBackupPolicy, IngestionConfigEncoder, LiveWithBackupsBuilder, SiftStream, Transport};
 use tonic::Status;
 
 use super::{Kept, METRICS, PATIENCE, by_name, channels};
-use crate::stream::support::{FLOW, assert_all, assert_each_once, live_only, send, to, with_backups};
+use crate::stream::support::{FLOW, assert_all, assert_each_once, live_only, quick, send, to, with_backups};
 use crate::support::destination::block_on;
 use crate::support::faulty::{Fate, Faulty, Server};
 use crate::support::proxy::Proxy;
@@ -206,7 +206,11 @@ fn without_a_link_the_end_is_not_held_up_by_the_numbers_and_a_dropped_stream_let
     block_on(async {
         // Whoever connects hears nothing at all: the numbers are on their way to be connected for ever.
         proxy.hold(&crate::support::proxy::BOTH);
-        let build = || busy(&proxy.uri(), dir.path());
+        let build = || {
+            let policy = DiskBackupPolicy { backups_dir: Some(dir.path().to_owned()), ..DiskBackupPolicy::default() };
+            let builder = to(&proxy.uri()).connect_timeout(Duration::from_millis(300)).live_with_backups();
+            builder.disk_backup_policy(policy).retry_policy(quick()).metrics_streaming_interval(OFTEN)
+        };
         let stream = build().build().await.unwrap();
         send(&stream, 0..10).await;
         let begun = Instant::now();
