@@ -181,7 +181,7 @@ impl LogQueue {
     }
 
     /// The next one as it was put in.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "cli", feature = "tracing"))]
     pub(super) fn raw(&mut self) -> Option<LogEvent> {
         self.receiver.try_recv().ok()
     }

@@ -11,6 +11,8 @@ mod homes;
 mod kill;
 mod leftovers;
 mod line;
+mod logs;
+mod metrics;
 mod migration;
 mod observed;
 mod oracle;
