@@ -69,6 +69,11 @@ impl SiftStreamBuilder {
         self
     }
 
+    /// Answers of up to 50 MiB are read, whatever is said: taken, so that programs written for the official crate compile.
+    pub fn max_decoding_message_size(self, _: usize) -> Self {
+        self
+    }
+
     /// The asset, the client key and the flows.
     pub fn ingestion_config(self, form: IngestionConfigForm) -> StreamConfigBuilder {
         StreamConfigBuilder {
