@@ -81,7 +81,7 @@ impl SiftStreamBuilder {
         self
     }
 
-    /// Answers of up to 50 MiB are taken in any case: for programs written for the official crate.
+    /// Answers of up to 50 MiB are read, whatever is said: taken, so that programs written for the official crate compile.
     pub fn max_decoding_message_size(self, _: usize) -> Self {
         self
     }

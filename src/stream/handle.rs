@@ -125,7 +125,7 @@ impl<T: Transport> SiftStream<IngestionConfigEncoder, T> {
     ///
     /// # Errors
     /// [`SendError`] hands back those that weren't sent, the first of which is the one that couldn't be: it doesn't fit the
-    /// schema ([`check`](Self::check) says why), or the stream is [`closed`](Self::closed).
+    /// schema ([`send`](Self::send) of it alone says why), or the stream is [`closed`](Self::closed).
     pub async fn send_requests<I>(&self, requests: I) -> Result<(), SendError<Vec<Request>>>
     where
         I: IntoIterator<Item = Request> + Send,

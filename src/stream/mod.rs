@@ -58,7 +58,7 @@
 //! | the link goes and comes | all: what the queue has no room for goes by replay | needs none | all, as long as the [`RetryPolicy`] tries again |
 //! | the link stays away | all are on disk when `finish` returns | needs none | [`finish`](SiftStream::finish) hands them back |
 //! | Sift refuses some | they become dead letters | seen when they are replayed | `finish` hands them back, the first 1000 |
-//! | the process dies, or the power | all but those not yet durable: none, with [`SyncPolicy::EveryRecord`](crate::record::SyncPolicy), else those of the last 100 ms | likewise | none that Sift hasn't acknowledged |
+//! | the process dies, or the power | all but those not yet durable: none, with [`SyncPolicy::EveryRecord`](crate::record::SyncPolicy), else those of the last 100 ms | likewise | only those that Sift has acknowledged |
 //! | the disk fails | those neither durable nor acknowledged are handed back by `finish` | likewise | needs none |
 //! | the stream is dropped, not finished | all are on disk | likewise | those are sent that the runtime lives for |
 //!

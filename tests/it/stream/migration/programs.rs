@@ -31,6 +31,35 @@ macro_rules! in_both_crates {
     };
 }
 
+/// What programs import by module paths.
+macro_rules! by_paths {
+    ($name:ident: $($root:tt)*) => {
+        #[allow(unused_imports, reason = "that they are there is what is tested")]
+        mod $name {
+            use $($root)*::backup::{DiskBackupPolicy, disk};
+            use $($root)*::backup::disk::{DiskBackupPolicy as OnDisk, RollingFilePolicy};
+            use $($root)*::logging::LogLevel;
+            use $($root)*::metrics::{BackupMetricsSnapshot, CheckpointMetricsSnapshot, SiftStreamMetricsSnapshot};
+            use $($root)*::stream::auto_register::{AutoRegisterSendError, AutoRegisterStream, SiftStreamAutoRegister};
+            use $($root)*::stream::builder::{FileBackupBuilder, IngestionConfigForm, LiveOnlyBuilder};
+            use $($root)*::stream::builder::{LiveWithBackupsBuilder, RunForm, SiftStreamBuilder, StreamConfigBuilder};
+            use $($root)*::stream::channel::{ChannelBytes, ChannelEnum, ChannelValue, Value};
+            use $($root)*::stream::mode::file_backup::FileBackup;
+            use $($root)*::stream::mode::ingestion_config::{Flow, IngestionConfigEncoder};
+            use $($root)*::stream::mode::live_only::LiveStreamingOnly;
+            use $($root)*::stream::mode::live_with_backups::LiveStreamingWithBackups;
+            use $($root)*::stream::retry::RetryPolicy;
+            use $($root)*::stream::run::RunSelector;
+            use $($root)*::stream::send_error::{SendError, SiftStreamSendError, SiftStreamTrySendError, TrySendError};
+            use $($root)*::stream::time::TimeValue;
+            use $($root)*::stream::{Encodeable, SendError as Unsent, SiftStream, Transport};
+        }
+    };
+}
+
+by_paths!(official_paths: ::sift_stream);
+by_paths!(our_paths: ::sift_replay::stream);
+
 in_both_crates! {
     fn credentials(uri: String) -> Credentials {
         Credentials::Config { uri, apikey: "key".to_owned() }
@@ -218,6 +247,7 @@ in_both_crates! {
     pub(in super::super) async fn never_waits(uri: String, _: PathBuf) -> Result<(), Box<dyn std::error::Error>> {
         let mut stream = SiftStreamBuilder::new(credentials(uri))
             .disable_tls()
+            .max_decoding_message_size(64 << 20)
             .ingestion_config(form())
             .attach_run(run_form("hurry"))
             .live_only()
