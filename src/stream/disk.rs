@@ -265,6 +265,6 @@ impl Tap for LiveTap {
         let Some(leg) = self.leg.get() else { return };
         // Both types have the same fields, so that what one encodes the other decodes.
         let flows = CreateIngestionConfigFlowsRequest::decode(&flows.encode_to_vec()[..]);
-        leg.add_flows(flows.map(|request| request.flows).unwrap_or_default());
+        leg.add_flows(flows.map(|request| request.flows).unwrap_or_default(), false);
     }
 }

@@ -21,9 +21,17 @@ pub(super) struct Leg {
     pub(super) run: Option<RunSelector>,
     /// Who records it, if anybody does.
     pub(super) recorder: Weak<Recorder>,
-    /// Flows that were added since `config` was made, and how many of them Sift knows.
-    added: Mutex<(Vec<FlowConfig>, usize)>,
+    /// Flows that were added since `config` was made.
+    added: Mutex<Vec<Added>>,
     registered: OnceLock<Arc<Registered>>,
+}
+
+/// A flow that was added later.
+#[derive(Debug)]
+struct Added {
+    flow: FlowConfig,
+    /// Whether Sift knows it.
+    told: bool,
 }
 
 /// What Sift said to a leg.
@@ -73,25 +81,24 @@ impl Leg {
         self.registered.get_or_init(|| registered)
     }
 
-    fn added(&self) -> MutexGuard<'_, (Vec<FlowConfig>, usize)> {
+    fn added(&self) -> MutexGuard<'_, Vec<Added>> {
         self.added.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Records behind may use these flows.
-    pub(super) fn add_flows(&self, flows: impl IntoIterator<Item = FlowConfig>) {
-        self.added().0.extend(flows);
-    }
-
-    /// Flows that Sift must be told of, and the mark for [`told`](Self::told).
-    pub(super) fn untold(&self) -> (Vec<FlowConfig>, usize) {
-        let added = self.added();
-        (added.0.iter().skip(added.1).cloned().collect(), added.0.len())
-    }
-
-    /// Sift knows the flows up to this mark.
-    pub(super) fn told(&self, mark: usize) {
+    /// Records behind may use these flows; `told`: Sift knows them.
+    pub(super) fn add_flows(&self, flows: impl IntoIterator<Item = FlowConfig>, told: bool) {
         let mut added = self.added();
-        added.1 = added.1.max(mark.min(added.0.len()));
+        for flow in flows {
+            match added.iter_mut().find(|known| known.flow == flow) {
+                Some(known) => known.told |= told,
+                None => added.push(Added { flow, told }),
+            }
+        }
+    }
+
+    /// Flows that Sift must be told of.
+    pub(super) fn untold(&self) -> Vec<FlowConfig> {
+        self.added().iter().filter(|added| !added.told).map(|added| added.flow.clone()).collect()
     }
 
     /// The same without a run.
@@ -106,7 +113,7 @@ impl Leg {
     /// The config with all flows so far.
     pub(super) fn whole_config(&self) -> CreateIngestionConfigRequest {
         let mut config = self.config.clone();
-        config.flows.extend(self.added().0.iter().cloned());
+        config.flows.extend(self.added().iter().map(|added| added.flow.clone()));
         config
     }
 }

@@ -176,7 +176,7 @@ impl Sending {
     /// Tells Sift what must precede the leg's records, unless it knows.
     async fn register(&mut self, leg: &Arc<Leg>) -> Result<(), RegisterError> {
         let (setup, connection) = (self.lane.setup.clone(), self.lane.lanes.pick(None).connection.clone());
-        let is_known = leg.registered().is_some() && leg.untold().0.is_empty();
+        let is_known = leg.registered().is_some() && leg.untold().is_empty();
         let mut finishing = self.lane.finishing.clone();
         let call = async {
             match leg.registered() {
@@ -239,7 +239,7 @@ impl Sending {
         }
         loop {
             if let Some(piece) = self.next.take() {
-                if !Arc::ptr_eq(&piece.leg, leg) || !leg.untold().0.is_empty() {
+                if !Arc::ptr_eq(&piece.leg, leg) || !leg.untold().is_empty() {
                     // The stream goes on if only flows were added.
                     if !Arc::ptr_eq(&piece.leg, leg) {
                         self.close(Cause::Ended);

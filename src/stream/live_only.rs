@@ -228,8 +228,7 @@ impl Mode for LiveStreamingOnly {
             current.0.add_flow(FlowSchema::from_request(&flow.encode_to_vec()).map_err(RecordError::from)?)?;
         }
         self.numbers.metrics().loaded_flows(new.len() as u64);
-        leg.add_flows(new);
-        leg.told(usize::MAX);
+        leg.add_flows(new, true);
         Ok(())
     }
 

@@ -384,7 +384,10 @@ impl Mode for LiveStreamingWithBackups {
         // What Sift refuses shows before anything is recorded, and what makes no sense before Sift is asked.
         let new = unknown_flows(self.legs.config(), flows)?;
         if let Some((connection, registered)) = self.link() {
-            self.unless_linkless(self.setup.add_flows(&connection, &registered, &new)).await?;
+            let told = self.unless_linkless(self.setup.add_flows(&connection, &registered, &new)).await?;
+            if let (Some(()), Some(recording)) = (told, self.legs.recording()) {
+                recording.leg.add_flows(new.iter().cloned(), true);
+            }
         }
         self.legs.add_flows(&new).await?;
         self.numbers.metrics().loaded_flows(flows.len() as u64);

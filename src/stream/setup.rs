@@ -98,9 +98,9 @@ impl Setup {
 
     /// Registers a leg: its ingestion config, its run, and the asset's details.
     pub(super) async fn register(&self, connection: &Connection, leg: &Leg) -> Result<Registered, RegisterError> {
-        let (_, mark) = leg.untold();
+        let told = leg.untold();
         let registration = register(connection, &leg.whole_config(), None).await?;
-        leg.told(mark);
+        leg.add_flows(told, true);
         let run = self.load_run(connection, leg.run.as_ref()).await?;
         if !self.asset_is_set.load(Ordering::Relaxed) {
             let (tags, metadata) = (self.asset_tags.as_deref(), self.asset_metadata.as_deref());
@@ -144,10 +144,10 @@ impl Setup {
         leg: &Leg,
         registered: &Registered,
     ) -> Result<(), RegisterError> {
-        let (flows, mark) = leg.untold();
+        let flows = leg.untold();
         if !flows.is_empty() {
             self.add_flows(connection, registered, &flows).await?;
-            leg.told(mark);
+            leg.add_flows(flows, true);
         }
         Ok(())
     }
