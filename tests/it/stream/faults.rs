@@ -118,10 +118,13 @@ fn half_closed_connections_cost_nothing() {
 fn a_server_that_dies_and_comes_back_costs_nothing() {
     through(|line| line.server.kill(), |line| line.server.server().revive());
     // In the middle of a stream.
-    through(|line| line.server.die_after(EACH / 2), |line| {
-        line.server.wait_unless(|_| false, || line.server.is_dead());
-        line.server.server().revive();
-    });
+    through(
+        |line| line.server.die_after(EACH / 2),
+        |line| {
+            line.server.wait_unless(|_| false, || line.server.is_dead());
+            line.server.server().revive();
+        },
+    );
 }
 
 #[test]

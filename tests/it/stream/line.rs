@@ -18,7 +18,7 @@ use crate::support::faulty::{Faulty, RecordId};
 use crate::support::proxy::Proxy;
 
 /// Longest that anything is waited for: a broken test must end.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) type Stream = SiftStream<IngestionConfigEncoder, LiveStreamingWithBackups>;
 
@@ -110,6 +110,17 @@ impl Line {
         for place in &noted.dead_lettered {
             assert!(seen.copies(&RecordId::of(&records[place])).refused > 0, "{place:?} wasn't refused");
         }
+    }
+
+    /// What was confirmed doesn't come again: `done` says of each such record how often it had come. Then it is what is
+    /// confirmed now. Nothing may be on its way, and all files must be there.
+    #[track_caller]
+    pub(crate) fn check_done(&self, done: &mut BTreeMap<RecordId, u64>) {
+        let (noted, records, seen) = (self.noted(), self.records(), self.server.seen());
+        let again = done.iter().find(|(id, received)| seen.copies(id).received != **received);
+        assert!(again.is_none(), "{again:?} was confirmed, and came again: {}", seen.figures());
+        let ids = noted.acknowledged.iter().map(|place| RecordId::of(&records[place]));
+        *done = ids.map(|id| (id.clone(), seen.copies(&id).received)).collect();
     }
 }
 
