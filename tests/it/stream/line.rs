@@ -222,6 +222,16 @@ impl<'a> Story<'a> {
     }
 }
 
+/// Tries cases at the same time: most of what they do is to wait.
+pub(crate) fn side_by_side<T: Send>(cases: impl IntoIterator<Item = T>, each: impl Fn(T) + Sync) {
+    std::thread::scope(|scope| {
+        let each = &each;
+        let threads: Vec<_> = cases.into_iter().map(|case| scope.spawn(move || each(case))).collect();
+        let ended: Vec<_> = threads.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
+        ended.into_iter().for_each(|ended| ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+    });
+}
+
 /// Waits until it is so.
 #[track_caller]
 pub(crate) fn until<'a>(otherwise: &'a str, mut so: impl FnMut() -> bool + 'a) -> impl Future<Output = ()> + 'a {
