@@ -15,6 +15,9 @@ use crate::support::proxy::{BOTH, Way};
 /// How many are sent before, during and after a fault.
 const EACH: u64 = 200;
 
+/// What goes wrong, and how it is mended.
+type Fault = (fn(&Line), fn(&Line));
+
 /// Something goes wrong in the middle; when the stream has noticed, it is mended.
 fn through(fault: impl FnOnce(&Line), mend: impl FnOnce(&Line)) {
     let line = Line::start();
@@ -39,7 +42,7 @@ fn pass(line: &Line) {
 
 #[test]
 fn a_line_that_is_down_at_the_start_is_waited_for_beside_the_recording() {
-    let faults: [(fn(&Line), fn(&Line)); 4] = [
+    let faults: [Fault; 4] = [
         (|line| line.server.kill(), |line| line.server.server().revive()),
         (|line| line.proxy.refuse(), pass),
         (|line| line.proxy.hold(&BOTH), pass),
@@ -59,7 +62,7 @@ fn a_line_that_is_down_at_the_start_is_waited_for_beside_the_recording() {
     });
 }
 
-fn each_through<const N: usize>(faults: [(fn(&Line), fn(&Line)); N]) {
+fn each_through<const N: usize>(faults: [Fault; N]) {
     side_by_side(faults, |(fault, mend)| through(fault, mend));
 }
 

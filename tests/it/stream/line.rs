@@ -233,13 +233,10 @@ pub(crate) fn side_by_side<T: Send>(cases: impl IntoIterator<Item = T>, each: im
 }
 
 /// Waits until it is so.
-#[track_caller]
-pub(crate) fn until<'a>(otherwise: &'a str, mut so: impl FnMut() -> bool + 'a) -> impl Future<Output = ()> + 'a {
-    async move {
-        let begun = Instant::now();
-        while !so() {
-            assert!(begun.elapsed() < PATIENCE, "{otherwise}");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+pub(crate) async fn until(otherwise: &str, mut so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !so() {
+        assert!(begun.elapsed() < PATIENCE, "{otherwise}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
