@@ -112,4 +112,15 @@ mod tests {
         held.let_go(session);
         assert_eq!((ranges(&held), waiting(&held)), (vec![], None));
     }
+
+    #[test]
+    fn refusals_may_be_premature_until_something_was_acknowledged() {
+        let held = Held::default();
+        let clone = held.clone();
+        assert!(!held.is_unsettled());
+        clone.unsettle();
+        assert!(held.is_unsettled());
+        held.has_settled();
+        assert!(!clone.is_unsettled());
+    }
 }

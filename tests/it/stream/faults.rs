@@ -6,7 +6,7 @@ use std::time::Duration;
 use sift_replay::record::SyncPolicy;
 use tonic::Status;
 
-use super::line::{Line, Story, until};
+use super::line::{Line, Story, side_by_side, until};
 use super::support::numbers;
 use crate::support::destination::block_on;
 use crate::support::faulty::{CallFate, Fate, rate_limited};
@@ -14,6 +14,9 @@ use crate::support::proxy::{BOTH, Way};
 
 /// How many are sent before, during and after a fault.
 const EACH: u64 = 200;
+
+/// What goes wrong, and how it is mended.
+type Fault = (fn(&Line), fn(&Line));
 
 /// Something goes wrong in the middle; when the stream has noticed, it is mended.
 fn through(fault: impl FnOnce(&Line), mend: impl FnOnce(&Line)) {
@@ -39,13 +42,13 @@ fn pass(line: &Line) {
 
 #[test]
 fn a_line_that_is_down_at_the_start_is_waited_for_beside_the_recording() {
-    let faults: [(fn(&Line), fn(&Line)); 4] = [
+    let faults: [Fault; 4] = [
         (|line| line.server.kill(), |line| line.server.server().revive()),
         (|line| line.proxy.refuse(), pass),
         (|line| line.proxy.hold(&BOTH), pass),
         (|line| line.proxy.swallow(&BOTH), pass),
     ];
-    for (fault, mend) in faults {
+    side_by_side(faults, |(fault, mend)| {
         let line = Line::start();
         fault(&line);
         block_on(async {
@@ -56,45 +59,45 @@ fn a_line_that_is_down_at_the_start_is_waited_for_beside_the_recording() {
             let after = story.in_peace(EACH).await;
             story.end_with_all(&[after]).await;
         });
-    }
+    });
+}
+
+fn each_through<const N: usize>(faults: [Fault; N]) {
+    side_by_side(faults, |(fault, mend)| through(fault, mend));
 }
 
 #[test]
 fn a_line_that_is_gone_for_a_while_costs_nothing() {
-    through(
-        |line| {
-            line.proxy.refuse();
-            line.proxy.reset_all();
-        },
-        pass,
-    );
-    through(
-        |line| {
-            line.proxy.reset_newcomers();
-            line.proxy.reset_all();
-        },
-        pass,
-    );
+    let refuse = |line: &Line| {
+        line.proxy.refuse();
+        line.proxy.reset_all();
+    };
+    let reset = |line: &Line| {
+        line.proxy.reset_newcomers();
+        line.proxy.reset_all();
+    };
+    each_through([(refuse, pass), (reset, pass)]);
 }
 
 #[test]
 fn a_line_that_stalls_for_a_while_costs_nothing() {
-    through(|line| line.proxy.hold(&BOTH), pass);
-    through(|line| line.proxy.hold(&[Way::Up]), pass);
-    through(|line| line.proxy.hold(&[Way::Down]), pass);
+    each_through([
+        (|line| line.proxy.hold(&BOTH), pass),
+        (|line| line.proxy.hold(&[Way::Up]), pass),
+        (|line| line.proxy.hold(&[Way::Down]), pass),
+    ]);
 }
 
 #[test]
 fn answers_that_get_lost_are_not_taken_for_given() {
-    through(|line| line.proxy.drop_answers(), pass);
-    through(|line| line.proxy.swallow(&BOTH), pass);
+    each_through([(|line| line.proxy.drop_answers(), pass), (|line| line.proxy.swallow(&BOTH), pass)]);
 }
 
 #[test]
 fn connections_that_have_gone_deaf_are_given_up() {
-    // Nobody ever says so.
-    through(|line| line.proxy.drop_answers(), |line| line.proxy.pass_new());
-    through(|line| line.proxy.swallow(&BOTH), |line| line.proxy.pass_new());
+    // Nobody ever says so: calls that register something have 10 s.
+    let pass_new = |line: &Line| line.proxy.pass_new();
+    each_through([(|line| line.proxy.drop_answers(), pass_new), (|line| line.proxy.swallow(&BOTH), pass_new)]);
 }
 
 #[test]
@@ -137,9 +140,7 @@ fn streams_that_fail_in_passing_are_replayed() {
         vec![Fate::Reset, Fate::Reset],
         vec![Fate::Refused(status()); 8],
     ];
-    for fates in fates {
-        through(|line| line.server.next_streams(fates), |_| {});
-    }
+    side_by_side(fates, |fates| through(|line| line.server.next_streams(fates), |_| {}));
 }
 
 #[test]

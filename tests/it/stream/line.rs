@@ -18,7 +18,7 @@ use crate::support::faulty::{Faulty, RecordId};
 use crate::support::proxy::Proxy;
 
 /// Longest that anything is waited for: a broken test must end.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) type Stream = SiftStream<IngestionConfigEncoder, LiveStreamingWithBackups>;
 
@@ -110,6 +110,17 @@ impl Line {
         for place in &noted.dead_lettered {
             assert!(seen.copies(&RecordId::of(&records[place])).refused > 0, "{place:?} wasn't refused");
         }
+    }
+
+    /// What was confirmed doesn't come again: `done` says of each such record how often it had come. Then it is what is
+    /// confirmed now. Nothing may be on its way, and all files must be there.
+    #[track_caller]
+    pub(crate) fn check_done(&self, done: &mut BTreeMap<RecordId, u64>) {
+        let (noted, records, seen) = (self.noted(), self.records(), self.server.seen());
+        let again = done.iter().find(|(id, received)| seen.copies(id).received != **received);
+        assert!(again.is_none(), "{again:?} was confirmed, and came again: {}", seen.figures());
+        let ids = noted.acknowledged.iter().map(|place| RecordId::of(&records[place]));
+        *done = ids.map(|id| (id.clone(), seen.copies(&id).received)).collect();
     }
 }
 
@@ -211,14 +222,21 @@ impl<'a> Story<'a> {
     }
 }
 
+/// Tries cases at the same time: most of what they do is to wait.
+pub(crate) fn side_by_side<T: Send>(cases: impl IntoIterator<Item = T>, each: impl Fn(T) + Sync) {
+    std::thread::scope(|scope| {
+        let each = &each;
+        let threads: Vec<_> = cases.into_iter().map(|case| scope.spawn(move || each(case))).collect();
+        let ended: Vec<_> = threads.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
+        ended.into_iter().for_each(|ended| ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+    });
+}
+
 /// Waits until it is so.
-#[track_caller]
-pub(crate) fn until<'a>(otherwise: &'a str, mut so: impl FnMut() -> bool + 'a) -> impl Future<Output = ()> + 'a {
-    async move {
-        let begun = Instant::now();
-        while !so() {
-            assert!(begun.elapsed() < PATIENCE, "{otherwise}");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+pub(crate) async fn until(otherwise: &str, mut so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !so() {
+        assert!(begun.elapsed() < PATIENCE, "{otherwise}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
