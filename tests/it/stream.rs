@@ -1,6 +1,7 @@
 //! Live streams, against real servers over real sockets.
 
 mod basics;
+mod live_only;
 mod observed;
 mod sending;
 mod support;
