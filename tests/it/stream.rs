@@ -3,5 +3,7 @@
 mod basics;
 mod live_only;
 mod observed;
+mod runs;
 mod sending;
+mod starting;
 mod support;
