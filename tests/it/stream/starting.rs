@@ -79,24 +79,6 @@ fn wrong_credentials_and_wrong_endpoints_show_when_a_stream_is_built() {
 }
 
 #[test]
-fn an_http_server_that_is_not_grpc_is_told_apart() {
-    use std::io::{Read, Write};
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let uri = format!("http://{}", listener.local_addr().unwrap());
-    std::thread::spawn(move || {
-        // None is closed: that would look like a server that is starting.
-        let mut clients = Vec::new();
-        for client in listener.incoming() {
-            let mut client = client.unwrap();
-            let _ = client.read(&mut [0; 1024]);
-            let _ = client.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
-            clients.push(client);
-        }
-    });
-    block_on(async { assert_says(&refused(to(&uri)).await, &[&uri, "not as a gRPC server"]) });
-}
-
-#[test]
 fn a_schema_that_conflicts_with_sifts_is_refused_and_named() {
     let server = Faulty::start();
     block_on(async {
