@@ -13,7 +13,9 @@ use crate::segment::SegmentError;
 #[derive(Debug, Clone, Error)]
 pub enum RecordError {
     /// The schema has no such flow.
-    #[error("unknown flow {flow:?}: add it to the schema, or with `add_flow` while recording")]
+    #[error(
+        "unknown flow {flow:?}: add it to the schema, or while recording with `add_flow` (a stream's: `add_new_flows`)"
+    )]
     UnknownFlow {
         /// The name asked for.
         flow: String,

@@ -197,8 +197,9 @@ impl StreamConfigBuilder {
         self
     }
 
-    /// How long connecting may take, name look-up, TLS and the first answer together. It is also how long a stream with
-    /// files waits for a link before it starts without one. Default: 5 s.
+    /// How long connecting may take, name look-up, TLS and the first answer together. A stream with files that isn't strict
+    /// waits for a link no longer than that, and as long again for Sift to register what it is about, before it starts
+    /// without. Default: 5 s.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self

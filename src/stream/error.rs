@@ -16,7 +16,7 @@ use crate::sift::{ConnectError, RegisterError};
 #[non_exhaustive]
 pub enum StreamError {
     /// The destination can't be used.
-    #[error(transparent)]
+    #[error("{}", for_programs(.0))]
     Connect(#[from] ConnectError),
     /// The destination refuses the ingestion config, the run or the asset's details.
     #[error(transparent)]
@@ -25,7 +25,7 @@ pub enum StreamError {
     #[error(transparent)]
     Record(#[from] RecordError),
     /// What was acknowledged can't be kept in mind.
-    #[error(transparent)]
+    #[error("{}", where_to_keep(.0))]
     State(#[from] StateError),
     /// Another stream or replay is at work on the same files.
     #[error("{source}. A stream must be alone with its files: give each one a backups_dir or a client key of its own")]
@@ -53,6 +53,46 @@ pub enum StreamError {
     /// The stream has ended.
     #[error("the stream is closed: {0}")]
     Closed(String),
+}
+
+/// What to do about it in a program: the command has options that it hasn't.
+fn for_programs(error: &ConnectError) -> String {
+    match error {
+        ConnectError::PlainTextRefused { name } => format!(
+            "{name} is plain http to another machine: the key and the data could be read on the way. Use https, or \
+             `disable_tls` if that network is trusted"
+        ),
+        ConnectError::MissingKey { name } | ConnectError::NoApiKey { name } => {
+            format!("no API key for {name}: give it with the credentials, or put it into their profile")
+        }
+        ConnectError::TlsHandshake { name, detail } => format!(
+            "no TLS connection to {name}: {detail}. If its certificate is signed privately, this system must trust the \
+             authority; if it speaks plain text, use `disable_tls`"
+        ),
+        ConnectError::NoDestination { profile_file } => {
+            format!(
+                "nowhere to send to: there is no {}. Make it, or give URI and key as credentials",
+                profile_file.display()
+            )
+        }
+        ConnectError::IncompleteProfile { profile, path } => format!(
+            "{} has no grpc_uri (nor uri) in {}: add it, or use another profile",
+            path.display(),
+            profile.as_deref().map_or("its top level".to_owned(), |name| format!("profile {name:?}"))
+        ),
+        error => error.to_string(),
+    }
+}
+
+fn where_to_keep(error: &StateError) -> String {
+    match error {
+        StateError::Nowhere { path, tried } => format!(
+            "checkpoints of {} can't be kept anywhere: {}. Give the stream a backups_dir that can be written",
+            path.display(),
+            tried.join("; ")
+        ),
+        error => error.to_string(),
+    }
 }
 
 impl StreamError {
@@ -111,9 +151,9 @@ impl fmt::Display for Finished {
 
 /// Some accepted requests are neither acknowledged nor durable on disk.
 #[derive(Debug, Error)]
-#[error("{} of {} requests are neither acknowledged nor on disk: {reason}. They are handed back in `undelivered`", 
-    finished.requests.saturating_sub(finished.acknowledged + finished.on_disk + finished.dead_lettered + finished.dropped),
-    finished.requests
+#[error(
+    "{} of {} requests are neither acknowledged nor on disk: {reason}. {} in `undelivered`",
+    self.count(), finished.requests, self.handed_back()
 )]
 pub struct FinishError {
     /// Why.
@@ -122,4 +162,55 @@ pub struct FinishError {
     pub finished: Box<Finished>,
     /// Those requests, in order.
     pub undelivered: Vec<IngestWithConfigDataStreamRequest>,
+}
+
+impl FinishError {
+    /// Requests that are neither acknowledged nor durable on disk.
+    fn count(&self) -> u64 {
+        let Finished { requests, acknowledged, on_disk, dead_lettered, dropped, .. } = &*self.finished;
+        requests.saturating_sub(acknowledged + on_disk + dead_lettered + dropped)
+    }
+
+    fn handed_back(&self) -> String {
+        match self.undelivered.len() as u64 {
+            all if all >= self.count() => "They are handed back".to_owned(),
+            some => format!("Only {some} of them were kept, and are handed back"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(requests: u64, undelivered: usize) -> String {
+        let finished =
+            Finished { requests, acknowledged: 5, on_disk: 2, dead_lettered: 2, dropped: 1, ..Finished::default() };
+        let undelivered = vec![IngestWithConfigDataStreamRequest::default(); undelivered];
+        FinishError { reason: "no luck".to_owned(), finished: Box::new(finished), undelivered }.to_string()
+    }
+
+    #[test]
+    fn what_is_not_handed_back_is_not_said_to_be() {
+        let start = "3 of 13 requests are neither acknowledged nor on disk: no luck.";
+        assert_eq!(failed(13, 3), format!("{start} They are handed back in `undelivered`"));
+        assert_eq!(failed(13, 1), format!("{start} Only 1 of them were kept, and are handed back in `undelivered`"));
+    }
+
+    #[test]
+    fn no_error_names_options_of_the_command() {
+        let name = || "https://sift.example:443".to_owned();
+        let (profile_file, path) = (PathBuf::from("sift.toml"), PathBuf::from("backups"));
+        for error in [
+            StreamError::from(ConnectError::PlainTextRefused { name: name() }),
+            ConnectError::MissingKey { name: name() }.into(),
+            ConnectError::NoApiKey { name: name() }.into(),
+            ConnectError::TlsHandshake { name: name(), detail: "odd".to_owned() }.into(),
+            ConnectError::NoDestination { profile_file }.into(),
+            ConnectError::IncompleteProfile { profile: None, path: path.clone() }.into(),
+            StateError::Nowhere { path, tried: vec!["read-only".to_owned()] }.into(),
+        ] {
+            assert!(!error.to_string().contains(" --"), "{error}");
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! A leg: the part of a stream that goes into one run. With files, it is a session of its own.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use prost::Message;
@@ -120,8 +121,17 @@ impl Leg {
 
 /// What HEADER has to say.
 pub(super) fn schema(config: &CreateIngestionConfigRequest, run: Option<&RunSelector>) -> Result<Schema, SchemaError> {
+    // Sift keeps flows of one name apart by their channels; names are all that a stream has.
+    let mut names = HashSet::new();
+    if let Some(repeated) = config.flows.iter().find(|flow| !names.insert(&flow.name)) {
+        return Err(SchemaError::RepeatedFlow { flow: repeated.name.clone() });
+    }
     let (form, id) = match run {
         None => (None, None),
+        // Without these, Sift couldn't be asked for it later: what is recorded would have nowhere to go.
+        Some(RunSelector::ByForm(form)) if form.name.is_empty() => return Err(empty("the run's name")),
+        Some(RunSelector::ByForm(form)) if form.client_key.is_empty() => return Err(empty("the run's client key")),
+        Some(RunSelector::ById(id)) if id.is_empty() => return Err(empty("the run's id")),
         Some(RunSelector::ByForm(form)) => (Some(run_request(form).encode_to_vec()), None),
         Some(RunSelector::ById(id)) => (None, Some(id)),
     };
@@ -130,6 +140,10 @@ pub(super) fn schema(config: &CreateIngestionConfigRequest, run: Option<&RunSele
         Some(id) => schema.run_id(id),
         None => schema,
     })
+}
+
+fn empty(what: &str) -> SchemaError {
+    SchemaError::Empty { what: what.to_owned() }
 }
 
 pub(super) fn run_request(form: &RunForm) -> CreateRunRequest {

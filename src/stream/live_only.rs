@@ -54,7 +54,8 @@ impl LiveOnlyBuilder {
         }
     }
 
-    /// Whether requests are compressed with gzip on the wire: for thin links. Default: no.
+    /// Whether requests are compressed with gzip on the wire: for thin links. gRPC compresses each request alone, so that
+    /// only large ones gain: hundreds of bytes and more. Default: no.
     pub fn enable_compression_for_ingestion(mut self, enable: bool) -> Self {
         self.gzip = enable;
         self

@@ -104,7 +104,8 @@ impl LiveWithBackupsBuilder {
         self
     }
 
-    /// Whether requests are compressed with gzip on the wire: for thin links. Default: no.
+    /// Whether requests are compressed with gzip on the wire: for thin links. gRPC compresses each request alone, so that
+    /// only large ones gain: hundreds of bytes and more. Default: no.
     pub fn enable_compression_for_ingestion(mut self, enable: bool) -> Self {
         self.gzip = enable;
         self
@@ -204,7 +205,16 @@ impl LiveWithBackupsBuilder {
         let leg = Leg::new(Uuid::nil(), config.clone(), run.cloned(), std::sync::Weak::new());
         let linked = async {
             let connection = setup.link.check().await?;
-            Ok::<_, StreamError>(setup.persist(|| setup.register(&connection, &leg)).await?)
+            let registering = setup.persist(|| setup.register(&connection, &leg));
+            if self.strict {
+                return Ok(registering.await?);
+            }
+            // It can be done later: whoever answers the ping and then falls silent holds up no program.
+            let waited = self.base.connect_timeout;
+            match tokio::time::timeout(waited, registering).await {
+                Ok(registered) => Ok::<_, StreamError>(registered?),
+                Err(_) => Err(RegisterError::Timeout { call: "registering", waited }.into()),
+            }
         };
         let linked = if self.strict {
             linked.await

@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_named() {
         let unknown = || RecordError::UnknownFlow { flow: "weels".to_owned() };
-        let text = "unknown flow \"weels\": add it to the schema, or with `add_flow` while recording";
+        let text = "unknown flow \"weels\": add it to the schema, or while recording with `add_flow` (a stream's: `add_new_flows`)";
         assert_eq!(told(SiftStreamSendError::<Message<'_>>::from(unknown())), text);
         assert_eq!(told(SiftStreamTrySendError::<Message<'_>>::from(unknown())), text);
     }

@@ -1,6 +1,7 @@
 //! The lane of a stream without files: sends what comes, keeps it in memory until it is acknowledged, and has what
 //! failed delivered again.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -122,8 +123,14 @@ impl Sender {
         let (state, listener) = (State::none(), Listener(self.metrics.clone()));
         let options = self.options.retry.clone().unwrap_or_default();
         let courier = Courier::new(&self.lanes, &state, &options, &listener, self.fresh);
-        let mut work =
-            Work { sender: &self, courier: &courier, closing: Closing::new(), open: None, sent: Sent::default() };
+        let mut work = Work {
+            sender: &self,
+            courier: &courier,
+            closing: Closing::new(),
+            open: None,
+            sent: Sent::default(),
+            refused_kept: 0,
+        };
         let left = work.run().await;
         let mut sent = work.end(left).await;
         sent.handed_back.sort_by_key(|(seq, _)| *seq);
@@ -137,6 +144,8 @@ struct Work<'a> {
     closing: Closing<'a>,
     open: Option<Open>,
     sent: Sent,
+    /// Refused requests that are kept.
+    refused_kept: usize,
 }
 
 /// A piece made ready.
@@ -280,12 +289,13 @@ impl<'a> Work<'a> {
         let mut gone = SeqSet::new();
         settled.acknowledged.into_iter().for_each(|seqs| drop(gone.insert(seqs)));
         let refused = settled.refused.iter().map(|(seq, _)| *seq);
-        let room = MOST_REFUSED.saturating_sub(self.sent.handed_back.len());
-        let kept: Vec<u64> = refused.clone().take(room).collect();
+        let room = MOST_REFUSED.saturating_sub(self.refused_kept);
+        let kept: HashSet<u64> = refused.clone().take(room).collect();
+        self.refused_kept += kept.len();
         refused.for_each(|seq| drop(gone.insert(seq..seq + 1)));
         let is_stopped = settled.stop.is_some();
         for (seq, request) in window.requests().filter(|_| is_stopped || !kept.is_empty()) {
-            if kept.contains(&seq) || is_stopped && !gone.contains(seq) {
+            if kept.contains(&seq) || (is_stopped && !gone.contains(seq)) {
                 self.sent.handed_back.push((seq, request));
             }
         }

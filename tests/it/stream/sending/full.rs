@@ -20,9 +20,9 @@ async fn releasing<T>(server: &Faulty, future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     loop {
         server.release();
-        match tokio::time::timeout(std::time::Duration::from_millis(5), future.as_mut()).await {
-            Ok(output) => return output,
-            Err(_) => {}
+        let waited = tokio::time::timeout(std::time::Duration::from_millis(5), future.as_mut()).await;
+        if let Ok(output) = waited {
+            return output;
         }
     }
 }
