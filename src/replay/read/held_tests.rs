@@ -1,5 +1,6 @@
 //! Sessions that are held while they are read.
-#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::single_range_in_vec_init, reason = "a set of one range is meant")]
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -82,8 +83,11 @@ fn of_a_held_session_only_what_was_released_is_sent() {
     }
 }
 
+/// A frame's seqs, and where its payload is.
+type Place = (Range<u64>, Range<u64>);
+
 /// The file and the places of its DATA frames' payloads, with their seqs.
-fn payloads(root: &Path) -> (PathBuf, Vec<(Range<u64>, Range<u64>)>) {
+fn payloads(root: &Path) -> (PathBuf, Vec<Place>) {
     let path = Catalog::build(discover(&[root.to_owned()]).unwrap()).sessions[0].segments[0].path.clone();
     let (mut reader, mut places) = (SegmentReader::open_plain(&path).unwrap(), Vec::new());
     while let Some(event) = reader.next_event().unwrap() {

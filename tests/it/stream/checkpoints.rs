@@ -1,4 +1,5 @@
 //! Checkpoints: what is confirmed is noted, and goes; nothing else does.
+#![allow(clippy::single_range_in_vec_init, reason = "a set of one range is meant")]
 
 use std::path::Path;
 use std::sync::Arc;

@@ -247,9 +247,7 @@ fn whenever_the_disk_dies_what_is_neither_durable_nor_acknowledged_is_handed_bac
             let mut stream = builder.build().await.unwrap();
             gate.die_after(death.after);
             let accepted = send_as_long_as_it_goes(&mut stream, death).await;
-            let closed = stream.closed();
             let result = stream.finish().await;
-            assert!(closed.is_none() || result.is_err() || accepted == 0, "{closed:?}");
             failed.set(failed.get() + u64::from(result.is_err()));
             Outcome { accepted, result }
         };

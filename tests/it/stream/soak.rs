@@ -108,6 +108,7 @@ fn assert_bounded(samples: &[Sample], behind: usize) {
     }
 }
 
+#[allow(clippy::print_stdout, reason = "whoever lets it run for long wants to know")]
 fn tell(samples: &[Sample], secs: u64, total: u64, counting: &Counting, last: SiftStreamMetricsSnapshot) {
     let most = |of: fn(&Sample) -> u64| samples.iter().map(of).max().unwrap_or_default() >> 20;
     let third = samples.len() / 3;
