@@ -289,7 +289,7 @@ impl<T: Transport> SiftStream<IngestionConfigEncoder, T> {
         self.run.as_ref()
     }
 
-    /// The stream's numbers now.
+    /// The stream's numbers now. A stream with files looks at its directory for them, so this blocks as long as that takes.
     pub fn get_metrics_snapshot(&self) -> SiftStreamMetricsSnapshot {
         self.transport.snapshot()
     }

@@ -77,12 +77,12 @@ fn lines(queue: &mut LogQueue) -> Vec<String> {
 }
 
 /// Runs a test in a process of its own: what `tracing` caches, and its global default, are the whole process's.
-fn alone(name: &str, test: impl FnOnce()) {
+fn alone(module: &str, name: &str, test: impl FnOnce()) {
     const ALONE: &str = "SIFT_REPLAY_TEST_ALONE";
     if std::env::var(ALONE).is_ok_and(|which| which == name) {
         return test();
     }
-    let name_in_full = format!("{}::{name}", module_path!().split_once("::").unwrap().1);
+    let name_in_full = format!("{}::{name}", module.split_once("::").unwrap().1);
     let child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", &name_in_full, "--nocapture", "--test-threads=1"])
         .env(ALONE, name)
@@ -130,7 +130,7 @@ const CAPTURED: [&str; 6] =
 
 #[test]
 fn without_any_subscriber_events_are_captured_all_the_same() {
-    alone("without_any_subscriber_events_are_captured_all_the_same", || {
+    alone(module_path!(), "without_any_subscriber_events_are_captured_all_the_same", || {
         // Also those whose call sites another thread comes by first, outside of the scope.
         let (capture, mut queue, _) = capture(None, LogLevel::Info);
         capture.within(|| ());

@@ -50,7 +50,7 @@ fn compare_all() {
 
 #[test]
 fn an_application_sees_what_it_would_see_without_a_capture() {
-    alone("an_application_sees_what_it_would_see_without_a_capture", || {
+    alone(module_path!(), "an_application_sees_what_it_would_see_without_a_capture", || {
         compare_all();
         // And beside somebody who wants everything, so that everybody is asked each time.
         let _other = Seen::default().filtered("trace");
@@ -109,7 +109,7 @@ fn a_subscriber_that_has_said_what_it_wants_is_not_asked_about_what_is_captured(
 
 #[test]
 fn a_global_subscriber_is_found_also_if_it_comes_later() {
-    alone("a_global_subscriber_is_found_also_if_it_comes_later", || {
+    alone(module_path!(), "a_global_subscriber_is_found_also_if_it_comes_later", || {
         let (seen, runtime) = (Seen::default(), tokio::runtime::Builder::new_current_thread().build().unwrap());
         let (capture, mut queue, _) = capture(None, LogLevel::Info);
         let (go, gone) = tokio::sync::oneshot::channel();
@@ -141,7 +141,7 @@ fn a_global_subscriber_is_found_also_if_it_comes_later() {
 
 #[test]
 fn a_level_nobody_else_wants_costs_the_application_none_of_its_own() {
-    alone("a_level_nobody_else_wants_costs_the_application_none_of_its_own", || {
+    alone(module_path!(), "a_level_nobody_else_wants_costs_the_application_none_of_its_own", || {
         let seen = Seen::default();
         tracing::dispatcher::set_global_default(seen.filtered("warn")).unwrap();
         assert_eq!(LevelFilter::current(), LevelFilter::WARN);
@@ -156,7 +156,7 @@ fn a_level_nobody_else_wants_costs_the_application_none_of_its_own() {
 
 #[test]
 fn spans_follow_their_tasks_into_the_scope_and_out_of_it() {
-    alone("spans_follow_their_tasks_into_the_scope_and_out_of_it", || {
+    alone(module_path!(), "spans_follow_their_tasks_into_the_scope_and_out_of_it", || {
         let seen = Seen::default();
         tracing::dispatcher::set_global_default(seen.filtered("info")).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
