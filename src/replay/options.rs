@@ -98,6 +98,8 @@ pub struct ReplayOptions {
     pub give_up_after: Option<Duration>,
     /// Attempts at one thing after which it is given up, the first included; `None`: as many as it takes. Default: none.
     pub most_attempts: Option<u32>,
+    /// How many of them were made before the replay was asked: they are named, not counted. Default: 0.
+    pub attempts_made: u32,
     /// The first pause before something that failed is tried again is random, below this. Default: 200 ms.
     pub first_pause: Duration,
     /// By how much the range of each further pause is longer. Default: 2.
@@ -153,6 +155,7 @@ impl Default for ReplayOptions {
             despite_refusals: false,
             give_up_after: Some(Duration::from_secs(15 * 60)),
             most_attempts: None,
+            attempts_made: 0,
             first_pause: Duration::from_millis(200),
             pause_factor: 2,
             longest_pause: Duration::from_secs(30),

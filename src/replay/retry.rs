@@ -44,6 +44,7 @@ pub(crate) enum Course {
 pub(crate) struct Patience {
     give_up_after: Option<Duration>,
     most_attempts: Option<u32>,
+    attempts_made: u32,
     first_pause: Duration,
     longest_pause: Duration,
     pause_factor: u8,
@@ -87,6 +88,7 @@ impl Patience {
         Self {
             give_up_after: options.give_up_after,
             most_attempts: options.most_attempts,
+            attempts_made: options.attempts_made,
             pause_factor: options.pause_factor,
             first_pause: options.first_pause,
             longest_pause: options.longest_pause,
@@ -198,7 +200,8 @@ impl Patience {
         }
         // The one that has just failed counts, too.
         if let Some(most) = self.most_attempts.filter(|most| attempts.failed.saturating_add(1) >= *most) {
-            let attempts = if most <= 1 { "1 attempt".to_owned() } else { format!("{most} attempts") };
+            let attempts = most.max(1).saturating_add(self.attempts_made);
+            let attempts = if attempts == 1 { "1 attempt".to_owned() } else { format!("{attempts} attempts") };
             return Err(Stop::All(format!("{error}; given up after {attempts}")));
         }
         let range = attempts.ranges.next().unwrap_or(self.longest_pause);

@@ -25,8 +25,8 @@ pub(super) const QUEUE_REQUESTS: usize = 102_400;
 /// Bytes that a queue holds at most, unless it is a single request.
 pub(super) const QUEUE_BYTES: usize = 32 << 20;
 
-/// What an interval of metrics is, if nothing else is asked for.
-pub(super) const METRICS_INTERVAL: Duration = Duration::from_millis(500);
+/// How often a stream's numbers are sent, if nothing else is asked for.
+pub const DEFAULT_METRICS_STREAMING_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Snapshots and log events that may wait to be acknowledged: some minutes' worth.
 const METRICS_REQUESTS: usize = 2048;

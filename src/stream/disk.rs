@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use prost::Message;
-use sift_rs::ingest::v1::IngestWithConfigDataStreamRequest;
 use sift_rs::ingestion_configs::v2::{CreateIngestionConfigFlowsRequest, CreateIngestionConfigRequest, FlowConfig};
 use walkdir::WalkDir;
 
+use super::account::{Account, accepted, dropped_with_seqs};
 use super::error::{FinishError, Finished, StreamError};
 use super::forms::RunSelector;
 use super::intake::RecorderIntake;
@@ -18,9 +19,13 @@ use super::pieces::{Piece, Pieces};
 use super::policy::DiskBackupPolicy;
 use crate::catalog::{STATE_DIR, SeqSet};
 use crate::format::AddedFlows;
-use crate::record::{FlowSchema, OnFull, RecordError, Recorder, RecorderOptions, RecorderStats, Tap, TappedFrame};
+use crate::record::{FlowSchema, RecordError, Recorder, RecorderOptions, RecorderStats, Tap, TappedFrame};
 use crate::replay::{Done, State, StateDirs, StateError, spawn_blocking};
 use crate::segment::{self, SegmentName, Storage, component};
+
+/// How often, and with what pauses, a directory that another stream holds is tried once more.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// Below the user's data directory.
 const DEFAULT_DIR: [&str; 2] = ["sift-replay", "streams"];
@@ -41,10 +46,17 @@ pub(super) async fn open_state(home: &Path) -> Result<State, StreamError> {
         let storage: Arc<dyn Storage> = Arc::new(segment::Disk);
         let made = storage.create_dir_all(&home);
         made.map_err(|source| StreamError::Directory { path: home.clone(), source })?;
-        State::open(storage, StateDirs::resolve_in(&[home], None, None)).map_err(|error| match error {
-            StateError::Locked { .. } => StreamError::Shared { source: error },
-            error => error.into(),
-        })
+        // Who was dropped or killed a moment ago lets go of it in a moment.
+        let mut tries = LOCK_TRIES;
+        loop {
+            match State::open(storage.clone(), StateDirs::resolve_in(std::slice::from_ref(&home), None, None)) {
+                Ok(state) => return Ok(state),
+                Err(StateError::Locked { .. }) if tries > 0 => std::thread::sleep(LOCK_PAUSE),
+                Err(source @ StateError::Locked { .. }) => return Err(StreamError::Shared { source }),
+                Err(error) => return Err(error.into()),
+            }
+            tries -= 1;
+        }
     })
     .await
 }
@@ -70,8 +82,26 @@ pub(super) struct Disk {
     home: PathBuf,
     options: RecorderOptions,
     live: Option<Live>,
-    /// All legs, the one that is being recorded last.
-    recordings: Mutex<Vec<Recording>>,
+    legs: Mutex<AllLegs>,
+}
+
+/// All legs, in order.
+#[derive(Default)]
+struct AllLegs {
+    /// Of which nothing is left to be done.
+    settled: Account,
+    /// Whose recorders have ended.
+    ended: Vec<Ended>,
+    /// The others; the one that is being recorded is the last.
+    recorded: Vec<Recording>,
+}
+
+/// A leg whose recorder has ended: what it had in memory is free.
+struct Ended {
+    leg: Arc<Leg>,
+    stats: RecorderStats,
+    lost: Vec<(u64, Vec<u8>)>,
+    returned: SeqSet,
 }
 
 /// A leg, and who records it.
@@ -85,16 +115,16 @@ pub(super) struct Recording {
 
 impl Disk {
     pub(super) fn new(home: PathBuf, options: RecorderOptions, live: Option<Live>) -> Self {
-        Self { home, options, live, recordings: Mutex::default() }
+        Self { home, options, live, legs: Mutex::default() }
     }
 
-    fn recordings(&self) -> MutexGuard<'_, Vec<Recording>> {
-        self.recordings.lock().unwrap_or_else(PoisonError::into_inner)
+    fn legs(&self) -> MutexGuard<'_, AllLegs> {
+        self.legs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Begins a leg; the one before is ended in the background. Blocks.
     pub(super) fn begin(
-        &self,
+        self: &Arc<Self>,
         config: &CreateIngestionConfigRequest,
         run: Option<RunSelector>,
     ) -> Result<Recording, StreamError> {
@@ -114,14 +144,16 @@ impl Disk {
             tap.leg.get_or_init(|| leg.clone());
         }
         let recording = Recording { recorder, leg, returned: Arc::default() };
-        let mut recordings = self.recordings();
-        let before = recordings.last().map(|last| last.recorder.clone());
-        recordings.push(recording.clone());
-        drop(recordings);
+        let mut legs = self.legs();
+        let before = legs.recorded.last().cloned();
+        legs.recorded.push(recording.clone());
+        self.settle(&mut legs);
+        drop(legs);
         if let Some(before) = before {
-            // Should it fail, `finish` says so.
-            let _ =
-                std::thread::Builder::new().name("sift-stream-leg".to_owned()).spawn(move || before.finish().map(drop));
+            let disk = self.clone();
+            // Should it fail, `finish` ends it, and says so.
+            let named = std::thread::Builder::new().name("sift-stream-leg".to_owned());
+            let _ = named.spawn(move || disk.end(&before));
         }
         Ok(recording)
     }
@@ -130,59 +162,57 @@ impl Disk {
         RecorderIntake::new(recording.recorder.clone(), self.options.sync, recording.returned.clone())
     }
 
-    /// Ends all legs: everything that can be is durable when it returns.
+    /// Ends a leg: everything that can be is durable when it returns. Blocks.
+    fn end(&self, recording: &Recording) {
+        match recording.recorder.finish() {
+            // It was ended before.
+            Ok(_) | Err(RecordError::Finished) => {}
+            Err(error) => tracing::error!(%error, "recording has failed"),
+        }
+        let mut legs = self.legs();
+        let Some(at) = legs.recorded.iter().position(|other| Arc::ptr_eq(&other.leg, &recording.leg)) else { return };
+        legs.recorded.remove(at);
+        let returned = recording.returned.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (stats, lost) = (recording.recorder.stats(), recording.recorder.take_lost());
+        legs.ended.push(Ended { leg: recording.leg.clone(), stats, lost, returned });
+    }
+
+    /// Ends all legs.
     pub(super) async fn finish(self: &Arc<Self>) {
         let disk = self.clone();
         blocking(move || {
-            let recordings = disk.recordings().clone();
-            for recording in recordings {
-                match recording.recorder.finish() {
-                    // It was ended before.
-                    Ok(_) | Err(RecordError::Finished) => {}
-                    Err(error) => tracing::error!(%error, "recording has failed"),
-                }
-            }
+            let recorded = disk.legs().recorded.clone();
+            recorded.iter().for_each(|recording| disk.end(recording));
         })
         .await;
     }
 
-    /// What became of all that was accepted.
-    pub(super) fn account(&self, reason: Option<String>) -> Result<Finished, FinishError> {
-        let mut finished = Finished { directory: Some(self.home.clone()), ..Finished::default() };
-        let (mut undelivered, mut failure) = (Vec::new(), None);
-        for Recording { recorder, leg, returned } in &*self.recordings() {
-            let (stats, done) = (recorder.stats(), self.done(leg));
-            let all_done = done.all();
-            // Of what is lost, some may have been acknowledged before the disk failed.
-            let returned = returned.lock().unwrap_or_else(PoisonError::into_inner).without(&all_done);
-            let lost = recorder.take_lost().into_iter();
-            let lost = lost.filter(|(seq, _)| !all_done.contains(*seq) && !returned.contains(*seq));
-            let lost: Vec<_> = lost.map(|(_, request)| request).collect();
-            // Those that went back weren't accepted.
-            let accepted = (stats.records - returned.len()) + self.dropped_without_seqs(stats.dropped);
-            let (acknowledged, lost_count) = (done.acknowledged.len(), lost.len() as u64);
-            let dead_lettered = all_done.len() - acknowledged;
-            finished.requests += accepted;
-            finished.acknowledged += acknowledged;
-            finished.dead_lettered += dead_lettered;
-            finished.dropped += stats.dropped;
-            finished.on_disk += accepted.saturating_sub(all_done.len() + lost_count + stats.dropped);
-            if lost_count > 0 {
-                failure = failure.or_else(|| Some("recording has failed: see the log".to_owned()));
+    /// Forgets ended legs of which nothing is left to be done, but for their figures: a stream may have any number of them.
+    fn settle(&self, legs: &mut AllLegs) {
+        let Some(live) = &self.live else { return };
+        let AllLegs { settled, ended, .. } = legs;
+        ended.retain(|ended| {
+            let account = self.account_of(ended);
+            if !account.is_settled() {
+                return true;
             }
-            undelivered
-                .extend(lost.iter().filter_map(|request| IngestWithConfigDataStreamRequest::decode(&request[..]).ok()));
-        }
-        finished.reason = reason.filter(|_| finished.on_disk > 0);
-        match failure {
-            None => Ok(finished),
-            Some(reason) => Err(FinishError { reason, finished: Box::new(finished), undelivered }),
-        }
+            live.ledger.end(&ended.leg);
+            settled.add(account);
+            false
+        });
     }
 
-    /// Of what was dropped, what isn't among the numbered records: only the oldest were given a seq before.
-    fn dropped_without_seqs(&self, dropped: u64) -> u64 {
-        if self.options.on_full == OnFull::DropOldest { 0 } else { dropped }
+    fn account_of(&self, ended: &Ended) -> Account {
+        let Ended { leg, stats, lost, returned } = ended;
+        Account::of(stats, &self.done(leg), lost, returned, self.options.on_full)
+    }
+
+    /// What became of all that was accepted, when all legs have ended.
+    pub(super) fn account(&self, reason: Option<String>) -> Result<Finished, FinishError> {
+        let mut legs = self.legs();
+        let mut all = std::mem::take(&mut legs.settled);
+        legs.ended.iter().for_each(|ended| all.add(self.account_of(ended)));
+        all.finish(self.home.clone(), reason)
     }
 
     fn done(&self, leg: &Leg) -> Done {
@@ -195,21 +225,22 @@ impl Disk {
         let done = live.ledger.done(leg).all();
         match live.ledger.state.held().released_of(leg.id) {
             Some(released) => released.without(&done).len(),
-            None => {
-                stats.records.saturating_sub(done.len() + (stats.dropped - self.dropped_without_seqs(stats.dropped)))
-            }
+            None => stats.records.saturating_sub(done.len() + dropped_with_seqs(stats, self.options.on_full)),
         }
     }
 
     /// Figures of what is recorded and what is there. Blocks while the directory is read.
     pub(super) fn gauges(&self) -> Gauges {
-        let mut gauges = Gauges::default();
         // Legs come and go, and a directory may be slow: whoever begins one doesn't wait for this.
-        let recordings = self.recordings().clone();
-        for recording in &recordings {
-            let stats = recording.recorder.stats();
-            gauges.awaiting_replay += self.awaiting_replay(&recording.leg, &stats);
-            gauges.received += stats.records + self.dropped_without_seqs(stats.dropped);
+        let (mut gauges, legs) = {
+            let legs = self.legs();
+            let ended = legs.ended.iter().map(|ended| (ended.leg.clone(), ended.stats));
+            let recorded = legs.recorded.iter().map(|recording| (recording.leg.clone(), recording.recorder.stats()));
+            (legs.settled.gauges(), ended.chain(recorded).collect::<Vec<_>>())
+        };
+        for (leg, stats) in legs {
+            gauges.awaiting_replay += self.awaiting_replay(&leg, &stats);
+            gauges.received += accepted(&stats, self.options.on_full);
             gauges.received_bytes += stats.recorded_bytes;
             gauges.recorded += stats.records;
             gauges.durable += stats.durable_seq;

@@ -130,17 +130,20 @@ pub struct Finished {
 impl fmt::Display for Finished {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} requests: {} acknowledged", self.requests, self.acknowledged)?;
+        if self.on_disk > 0 {
+            write!(f, ", {} on disk", self.on_disk)?;
+            if let Some(directory) = &self.directory {
+                write!(f, " in {}", directory.display())?;
+            }
+            f.write_str(" and not confirmed")?;
+        }
         for (count, what) in [
-            (self.on_disk, "on disk, not confirmed"),
             (self.dead_lettered, "refused and kept as dead letters"),
             (self.dropped, "dropped because the disk was behind"),
         ] {
             if count > 0 {
                 write!(f, ", {count} {what}")?;
             }
-        }
-        if let (Some(directory), 1..) = (&self.directory, self.on_disk) {
-            write!(f, " in {}", directory.display())?;
         }
         match &self.reason {
             Some(reason) => write!(f, " ({reason})"),

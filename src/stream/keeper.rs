@@ -182,7 +182,7 @@ impl Keeper {
 
     /// Replays what there is for it; `None` if there is nothing.
     async fn pass(&self, catalog: Catalog, earlier: &[Uuid]) -> Option<Report> {
-        let sessions: Vec<_> = self.ledger.legs().iter().map(|leg| leg.id).chain(earlier.iter().copied()).collect();
+        let sessions: Vec<_> = self.ledger.sessions().into_iter().chain(earlier.iter().copied()).collect();
         if !catalog.sessions.iter().any(|session| sessions.contains(&session.id)) {
             return None;
         }

@@ -23,14 +23,25 @@ pub(super) struct Ledger {
     pub(super) metrics: Arc<StreamMetrics>,
     /// There is work for the keeper.
     pub(super) news: Notify,
+    /// Those of which something may be left to be done.
     legs: Mutex<Vec<Arc<Leg>>>,
+    /// The sessions of all legs.
+    sessions: Mutex<Vec<Uuid>>,
     /// Why the link is down, or was when it was tried last.
     trouble: Mutex<Option<String>>,
 }
 
 impl Ledger {
     pub(super) fn new(endpoint: String, state: State, metrics: Arc<StreamMetrics>) -> Self {
-        Self { endpoint, state, metrics, news: Notify::new(), legs: Mutex::default(), trouble: Mutex::default() }
+        Self {
+            endpoint,
+            state,
+            metrics,
+            news: Notify::new(),
+            legs: Mutex::default(),
+            sessions: Mutex::default(),
+            trouble: Mutex::default(),
+        }
     }
 
     fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -40,7 +51,18 @@ impl Ledger {
     /// From now on, what the leg records is for the live lane.
     pub(super) fn begin(&self, leg: &Arc<Leg>) {
         self.state.held().hold(leg.id);
+        Self::locked(&self.sessions).push(leg.id);
         Self::locked(&self.legs).push(leg.clone());
+    }
+
+    /// All of an ended leg is done.
+    pub(super) fn end(&self, leg: &Arc<Leg>) {
+        self.state.held().let_go(leg.id);
+        Self::locked(&self.legs).retain(|other| !Arc::ptr_eq(other, leg));
+    }
+
+    pub(super) fn sessions(&self) -> Vec<Uuid> {
+        Self::locked(&self.sessions).clone()
     }
 
     pub(super) fn legs(&self) -> Vec<Arc<Leg>> {

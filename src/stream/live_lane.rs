@@ -253,7 +253,8 @@ impl Sending {
                 self.open = Some(self.begin(leg, &registered));
             }
             let (pieces, forced) = (self.lane.pieces.clone(), self.lane.forced.clone());
-            let may_close = self.open.is_some() && self.closing.len() < MAX_CLOSING;
+            let carries = self.open.as_ref().is_some_and(|open| !open.carried.seqs.is_empty());
+            let may_close = carries && self.closing.len() < MAX_CLOSING;
             tokio::select! {
                 biased;
                 Some(failure) = self.closing.next() => self.closed(&failure),
@@ -305,9 +306,9 @@ impl Sending {
         }
         let Some(most) = self.lane.options.max_files else { return };
         let segments = outbox.leg.recorder.upgrade().map_or(0, |recorder| recorder.stats().segments);
-        // Another leg's recorder begins anew.
-        self.segments = self.segments.min(segments);
-        if segments - self.segments >= most {
+        // Another leg's recorder begins anew. The one that was open at the last checkpoint is there, too.
+        self.segments = self.segments.min(segments).max(1);
+        if segments > self.segments && segments - self.segments + 1 >= most {
             self.segments = segments;
             self.lane.forced.notify_one();
         }

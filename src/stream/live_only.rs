@@ -9,7 +9,7 @@ use sift_rs::runs::v2::Run;
 use tokio::task::{AbortHandle, JoinHandle};
 use uuid::Uuid;
 
-use super::builder::{METRICS_INTERVAL, QUEUE_BYTES, QUEUE_REQUESTS, StreamConfigBuilder};
+use super::builder::{DEFAULT_METRICS_STREAMING_INTERVAL, QUEUE_BYTES, QUEUE_REQUESTS, StreamConfigBuilder};
 use super::error::{FinishError, Finished, StreamError};
 use super::forms::RunSelector;
 use super::handle::sealed::Mode;
@@ -46,7 +46,7 @@ impl LiveOnlyBuilder {
         Self {
             base,
             gzip: false,
-            metrics_interval: Some(METRICS_INTERVAL),
+            metrics_interval: Some(DEFAULT_METRICS_STREAMING_INTERVAL),
             capacity: Capacity { requests: QUEUE_REQUESTS as u64, bytes: QUEUE_BYTES },
             retry: Some(RetryPolicy::default()),
             acknowledgement_timeout: ACKNOWLEDGEMENT_TIMEOUT,
@@ -160,6 +160,7 @@ impl LiveOnlyBuilder {
         let retry = retry.map(|policy| ReplayOptions {
             // The first attempt is the stream's own.
             most_attempts: Some(u32::from(policy.max_attempts) - 1),
+            attempts_made: 1,
             ..self.base.retries(policy, self.acknowledgement_timeout)
         });
         SenderOptions { retry, ..SenderOptions::new(self.capacity, self.acknowledgement_timeout) }

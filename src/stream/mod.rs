@@ -74,6 +74,7 @@
 //! Names are those of the official crate, `sift_stream` 0.14, so that its users change their `use` lines; the README says
 //! what differs.
 
+mod account;
 mod auto_register;
 mod builder;
 mod descriptor;
@@ -113,7 +114,7 @@ mod time;
 mod value;
 
 pub use auto_register::{AutoRegisterSendError, AutoRegisterStream, DeriveError, SiftStreamAutoRegister};
-pub use builder::{SiftStreamBuilder, StreamConfigBuilder};
+pub use builder::{DEFAULT_METRICS_STREAMING_INTERVAL, SiftStreamBuilder, StreamConfigBuilder};
 pub use descriptor::{ChannelIndex, FlowDescriptor, FlowDescriptorBuilder};
 pub use encodeable::Encodeable;
 pub use error::{FinishError, Finished, StreamError};
@@ -123,7 +124,7 @@ pub use flow_builder::{FlowBuilder, FlowBuilderError};
 pub use forms::{IngestionConfigForm, RunForm, RunSelector};
 pub use handle::{IngestionConfigEncoder, SiftStream, Transport};
 pub use live_only::{LiveOnlyBuilder, LiveStreamingOnly};
-pub use live_with_backups::{LiveStreamingWithBackups, LiveWithBackupsBuilder};
+pub use live_with_backups::{DEFAULT_CHECKPOINT_INTERVAL, LiveStreamingWithBackups, LiveWithBackupsBuilder};
 pub use logging::LogLevel;
 pub use metrics::{BackupMetricsSnapshot, CheckpointMetricsSnapshot, SiftStreamMetricsSnapshot};
 pub use offline::{OfflineConfigBuilder, OfflineStreamBuilder};

@@ -25,8 +25,8 @@ pub mod stream {
     /// What is in `sift_stream::stream::builder`.
     pub mod builder {
         pub use crate::stream::{
-            FileBackupBuilder, IngestionConfigForm, LiveOnlyBuilder, LiveWithBackupsBuilder, RunForm,
-            SiftStreamBuilder, StreamConfigBuilder,
+            DEFAULT_CHECKPOINT_INTERVAL, DEFAULT_METRICS_STREAMING_INTERVAL, FileBackupBuilder, IngestionConfigForm,
+            LiveOnlyBuilder, LiveWithBackupsBuilder, RunForm, SiftStreamBuilder, StreamConfigBuilder,
         };
     }
 

@@ -102,7 +102,7 @@ fn what_is_misspelt_arrives_nowhere_and_is_told_here() {
             [
                 "flow \"arm\" has no channel \"angel\"; it has angle, stuck",
                 "channel \"angle\" of flow \"arm\" takes double, and a string was given",
-                "unknown flow \"leg\": add it to the schema, or with `add_flow` while recording",
+                "unknown flow \"leg\": add it to the schema, or while recording with `add_flow` (a stream's: `add_new_flows`)",
             ]
         );
         assert_eq!(rig.refused(), 0);

@@ -1,43 +1,44 @@
 //! Streams with files and a link: everything is recorded first, sent as it comes, and replayed where that failed.
 
+mod transport;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sift_rs::ingestion_configs::v2::{CreateIngestionConfigRequest, FlowConfig};
-use sift_rs::runs::v2::Run;
+use sift_rs::ingestion_configs::v2::CreateIngestionConfigRequest;
 use tokio::sync::{Notify, watch};
-use tokio::task::{JoinError, JoinHandle};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::builder::{METRICS_INTERVAL, QUEUE_BYTES, QUEUE_REQUESTS, StreamConfigBuilder};
-use super::disk::{Disk, Live, home_of, open_state};
-use super::error::{FinishError, Finished, StreamError};
-use super::forms::RunSelector;
-use super::handle::sealed::Mode;
-use super::handle::{IngestionConfigEncoder, SiftStream, Transport};
-use super::intake::Intake;
-use super::keeper::{Keeper, Phase};
-use super::ledger::Ledger;
-use super::leg::{Leg, Registered, expected_run, schema};
-use super::legs::{Legs, unknown_flows};
-use super::live_lane::{LiveLane, LiveOptions};
-use super::live_only::ACKNOWLEDGEMENT_TIMEOUT;
-use super::logging::LogQueue;
-use super::metrics::{Gauges, MetricsTask, SiftStreamMetricsSnapshot, StreamScope};
-use super::pieces::{Capacity, Pieces};
-use super::policy::{DiskBackupPolicy, RetryPolicy};
-use super::setup::Setup;
 use crate::record::{Encoder, RecordError, RecorderOptions};
-use crate::replay::{After, Lanes, ReplayOptions, State};
-use crate::sift::{Connection, RegisterError};
+use crate::replay::{After, ReplayOptions, State};
+use crate::sift::RegisterError;
+use crate::stream::builder::{DEFAULT_METRICS_STREAMING_INTERVAL, QUEUE_BYTES, QUEUE_REQUESTS, StreamConfigBuilder};
+use crate::stream::disk::{Disk, Live, home_of, open_state};
+use crate::stream::error::StreamError;
+use crate::stream::forms::RunSelector;
+use crate::stream::handle::{IngestionConfigEncoder, SiftStream};
+use crate::stream::keeper::{Keeper, Phase};
+use crate::stream::ledger::Ledger;
+use crate::stream::leg::{Leg, Registered, expected_run, schema};
+use crate::stream::legs::Legs;
+use crate::stream::live_lane::{LiveLane, LiveOptions};
+use crate::stream::live_only::ACKNOWLEDGEMENT_TIMEOUT;
+use crate::stream::logging::LogQueue;
+use crate::stream::metrics::{Gauges, MetricsTask, StreamScope};
+use crate::stream::pieces::{Capacity, Pieces};
+use crate::stream::policy::{DiskBackupPolicy, RetryPolicy};
+use crate::stream::setup::Setup;
+
+pub use transport::LiveStreamingWithBackups;
+use transport::{Patience, Signals};
+
+/// How often the gRPC stream is acknowledged, if nothing else is asked for.
+pub const DEFAULT_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Time after which a frame that isn't full is written and sent: live data mustn't be late.
 const LIVE_FLUSH: Duration = Duration::from_millis(20);
-
-/// How long a stream that has no link tries once more when it is finished.
-const LINKLESS_FINISH: Duration = Duration::from_secs(1);
 
 /// The last step of a stream with files and a link.
 pub struct LiveWithBackupsBuilder {
@@ -58,7 +59,7 @@ impl LiveWithBackupsBuilder {
     pub(super) fn new(base: StreamConfigBuilder) -> Self {
         Self {
             base,
-            checkpoint_interval: Duration::from_secs(60),
+            checkpoint_interval: DEFAULT_CHECKPOINT_INTERVAL,
             retry: RetryPolicy::default(),
             disk: DiskBackupPolicy::default(),
             recorder: RecorderOptions {
@@ -67,7 +68,7 @@ impl LiveWithBackupsBuilder {
                 ..RecorderOptions::default()
             },
             gzip: false,
-            metrics_interval: Some(METRICS_INTERVAL),
+            metrics_interval: Some(DEFAULT_METRICS_STREAMING_INTERVAL),
             capacity: Capacity { requests: QUEUE_REQUESTS as u64, bytes: QUEUE_BYTES },
             acknowledgement_timeout: ACKNOWLEDGEMENT_TIMEOUT,
             finish_timeout: Duration::from_secs(10),
@@ -291,161 +292,4 @@ impl LiveWithBackupsBuilder {
 
 fn gauges(disk: Arc<Disk>, pieces: Arc<Pieces>) -> impl Fn() -> Gauges + Send + Sync + 'static {
     move || Gauges { ingestion_channel_depth: pieces.depth(), ..disk.gauges() }
-}
-
-/// Records, sends, and replays what wasn't confirmed.
-pub struct LiveStreamingWithBackups {
-    legs: Legs,
-    setup: Arc<Setup>,
-    lanes: Arc<Lanes>,
-    ledger: Arc<Ledger>,
-    numbers: MetricsTask,
-    live: JoinHandle<()>,
-    keeper: JoinHandle<()>,
-    signals: Signals,
-    timeouts: Patience,
-}
-
-/// How long the user of a stream waits at most.
-#[derive(Debug, Clone, Copy)]
-struct Patience {
-    finish_timeout: Duration,
-    /// While Sift is asked for a run or told of flows: a link that has just died hasn't been noticed yet.
-    call_timeout: Duration,
-}
-
-/// What ends the stream's tasks.
-struct Signals {
-    pieces: Arc<Pieces>,
-    finishing: watch::Sender<bool>,
-    phase: watch::Sender<Phase>,
-}
-
-impl Drop for Signals {
-    /// Who drops a stream doesn't wait for it.
-    fn drop(&mut self) {
-        self.pieces.close("it was dropped");
-        self.finishing.send_replace(true);
-        self.phase.send_if_modified(|phase| {
-            let is_on = *phase == Phase::On;
-            if is_on {
-                *phase = Phase::Last(Instant::now());
-            }
-            is_on
-        });
-    }
-}
-
-impl LiveStreamingWithBackups {
-    /// A connection, if there seems to be a link, and what Sift said to the present leg.
-    fn link(&self) -> Option<(Connection, Arc<Registered>)> {
-        let registered = self.legs.recording()?.leg.registered()?.clone();
-        let is_up = self.ledger.trouble().is_none();
-        is_up.then(|| (self.lanes.pick(None).connection.clone(), registered))
-    }
-
-    /// Asks Sift for what a new leg needs, if there is a link: what is wrong with it shows.
-    async fn ask(&self, run: &RunSelector) -> Result<Option<Registered>, StreamError> {
-        let Some((connection, _)) = self.link() else { return Ok(None) };
-        let leg = Leg::new(Uuid::nil(), self.legs.config().clone(), Some(run.clone()), std::sync::Weak::new());
-        self.unless_linkless(self.setup.register(&connection, &leg)).await
-    }
-
-    /// What fails for want of a link is done when there is one.
-    async fn unless_linkless<T>(
-        &self,
-        call: impl Future<Output = Result<T, RegisterError>>,
-    ) -> Result<Option<T>, StreamError> {
-        let Ok(answer) = timeout(self.timeouts.call_timeout, call).await else { return Ok(None) };
-        match answer.map_err(StreamError::from) {
-            Ok(answer) => Ok(Some(answer)),
-            Err(error) if error.is_transient() => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-}
-
-impl Transport for LiveStreamingWithBackups {}
-
-impl Mode for LiveStreamingWithBackups {
-    fn intake(&self) -> &dyn Intake {
-        self.legs.intake()
-    }
-
-    async fn attach(&mut self, run: RunSelector) -> Result<Run, StreamError> {
-        let registered = self.ask(&run).await?;
-        let expected = expected_run(&run);
-        let attached = registered.as_ref().and_then(|registered| registered.run.clone()).unwrap_or(expected);
-        let leg = self.legs.begin(Some(run)).await?.leg;
-        if let Some(registered) = registered {
-            leg.set_registered(Arc::new(registered));
-        }
-        Ok(attached)
-    }
-
-    fn detach(&mut self) {
-        let known = self.link().map(|(_, registered)| registered);
-        if let (Some(recording), Some(known)) = (self.numbers.scope().within(|| self.legs.begin_without_run()), known) {
-            recording.leg.set_registered(Arc::new(known.without_run()));
-        }
-    }
-
-    async fn add_flows(&mut self, flows: &[FlowConfig]) -> Result<(), StreamError> {
-        // What Sift refuses shows before anything is recorded, and what makes no sense before Sift is asked.
-        let new = unknown_flows(self.legs.config(), flows)?;
-        if let Some((connection, registered)) = self.link() {
-            let told = self.unless_linkless(self.setup.add_flows(&connection, &registered, &new)).await?;
-            if let (Some(()), Some(recording)) = (told, self.legs.recording()) {
-                recording.leg.add_flows(new.iter().cloned(), true);
-            }
-        }
-        self.legs.add_flows(&new).await?;
-        self.numbers.metrics().loaded_flows(flows.len() as u64);
-        Ok(())
-    }
-
-    fn snapshot(&self) -> SiftStreamMetricsSnapshot {
-        self.numbers.snapshot()
-    }
-
-    fn closed(&self) -> Option<String> {
-        self.legs.closed()
-    }
-
-    async fn finish(self) -> Result<Finished, FinishError> {
-        let Self { legs, ledger, numbers, live, keeper, signals, timeouts: Patience { finish_timeout, .. }, .. } = self;
-        numbers.scope().scoped(legs.disk.finish()).await;
-        // From here on, only Sift is waited for.
-        let until = Instant::now() + finish_timeout;
-        signals.pieces.close("it was finished");
-        signals.finishing.send_replace(true);
-        end_by(until, live).await;
-        let trouble = ledger.trouble();
-        // From here on, all that isn't confirmed is the replay's.
-        ledger.let_go();
-        let linkless = Instant::now() + LINKLESS_FINISH;
-        signals.phase.send_replace(Phase::Last(if trouble.is_some() { until.min(linkless) } else { until }));
-        ended(keeper.await);
-        numbers.finish().await;
-        legs.disk.account(trouble.or_else(|| Some("their replay wasn't finished in time".to_owned())))
-    }
-}
-
-/// Waits for the task until then. What it had on its way after that is on disk, and isn't confirmed.
-async fn end_by(until: Instant, mut task: JoinHandle<()>) {
-    if let Ok(joined) = timeout_at(until, &mut task).await {
-        return ended(joined);
-    }
-    task.abort();
-    ended(task.await);
-}
-
-fn ended(joined: Result<(), JoinError>) {
-    match joined {
-        Ok(()) => {}
-        // It panicked, which is a bug: let it be seen.
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        // The runtime ends, or there was no time left: what is recorded is on disk.
-        Err(_) => {}
-    }
 }
