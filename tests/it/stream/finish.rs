@@ -88,7 +88,7 @@ fn without_a_link_it_says_how_many_are_where_and_why_within_its_time() {
             let (home, text) = (dir.join("rover-v1"), finished.to_string());
             assert_eq!(finished.directory.as_ref(), Some(&home));
             assert!(finished.reason.as_ref().is_some_and(|reason| !reason.is_empty()));
-            assert!(text.contains("500 on disk, not confirmed") && text.contains(home.to_str().unwrap()), "{text}");
+            assert!(text.contains("500 on disk in ") && text.contains(home.to_str().unwrap()), "{text}");
             assert_eq!(OnDisk::read(&home).numbers.len(), 500);
         });
     }

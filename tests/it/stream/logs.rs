@@ -116,7 +116,7 @@ fn what_happens_to_a_stream_is_told_to_sift_by_level_target_and_message() {
         let checkpoint = wait(&kept, "checkpoint requests=").await;
         assert_eq!((&checkpoint.0[..], &checkpoint.1[..]), ("INFO", "sift_replay::stream::live_lane"));
         send(&stream, 5..10).await;
-        let failed = wait(&kept, "replayed from disk").await;
+        let failed = wait(&kept, "the live stream has failed").await;
         assert!(failed.0 == "WARN" && failed.2.contains("no sevens"), "{failed:?}");
         let dead = wait(&kept, "Sift refuses records; they are kept as dead letters").await;
         assert!(dead.0 == "WARN" && dead.2.contains("records=1"), "{dead:?}");
