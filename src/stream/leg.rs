@@ -3,15 +3,20 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
+use bytes::Bytes;
 use prost::Message;
 use sift_rs::ingestion_configs::v2::{CreateIngestionConfigRequest, FlowConfig};
 use sift_rs::runs::v2::{CreateRunRequest, Run};
 use uuid::Uuid;
 
 use super::forms::{RunForm, RunSelector};
+use super::pieces::Piece;
 use crate::format::Suffix;
 use crate::record::{Recorder, Schema, SchemaError};
-use crate::replay::{Outgoing, Target};
+use crate::replay::{Ids, Outgoing, Target};
+
+/// Room for what goes before and behind a record: gRPC's prefix, and ids, which are UUIDs as text.
+const MESSAGE_ROOM: usize = 100;
 
 /// What records of one leg need to be sent.
 #[derive(Debug)]
@@ -50,6 +55,14 @@ pub(super) struct Registered {
 }
 
 impl Registered {
+    /// A piece as gRPC messages, with the ids behind each.
+    pub(super) fn messages(&self, piece: &Piece) -> Bytes {
+        let ids = if piece.bare { Ids::None } else { Ids::Unknown };
+        let mut buffer = Vec::with_capacity(piece.bytes() + piece.count as usize * MESSAGE_ROOM);
+        piece.records().for_each(|record| self.outgoing.put(record, ids, &mut buffer));
+        buffer.into()
+    }
+
     /// The same for records that go into no run.
     pub(super) fn without_run(&self) -> Self {
         Self {

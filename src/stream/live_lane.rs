@@ -17,7 +17,7 @@ use super::metrics::Cause;
 use super::pieces::{Piece, Pieces};
 use super::setup::Setup;
 use crate::catalog::SeqSet;
-use crate::replay::{Attempts, Faulty, Ids, Lanes, Patience, ReplayOptions};
+use crate::replay::{Attempts, Faulty, Lanes, Patience, ReplayOptions};
 use crate::sift::{Fault, IngestStream, RegisterError, SendError};
 
 /// Streams whose acknowledgements are waited for, at most: with more, checkpoints wait.
@@ -383,16 +383,8 @@ impl Sending {
 
 impl Outbox {
     fn new(piece: Piece, registered: &Registered) -> Self {
-        Self { first_seq: piece.first_seq, count: piece.count, buffer: messages(&piece, registered), leg: piece.leg }
+        Self { first_seq: piece.first_seq, count: piece.count, buffer: registered.messages(&piece), leg: piece.leg }
     }
-}
-
-/// A piece as gRPC messages, with the ids behind each.
-pub(super) fn messages(piece: &Piece, registered: &Registered) -> Bytes {
-    let ids = if piece.bare { Ids::None } else { Ids::Unknown };
-    let mut buffer = Vec::with_capacity(piece.bytes() + piece.count as usize * 100);
-    piece.records().for_each(|record| registered.outgoing.put(record, ids, &mut buffer));
-    buffer.into()
 }
 
 /// Pushes what is ready; where nothing is, returns only when the stream fails. Nothing is lost if it is dropped.

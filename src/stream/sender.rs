@@ -16,7 +16,6 @@ use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
 use super::leg::{Leg, Registered};
-use super::live_lane::messages;
 use super::metrics::StreamMetrics;
 use super::pieces::{Piece, Pieces};
 use super::setup::Setup;
@@ -216,7 +215,7 @@ impl<'a> Work<'a> {
                 }
             }
         };
-        let buffer = messages(&piece, &registered);
+        let buffer = registered.messages(&piece);
         Ok(Outbox { piece, registered, buffer })
     }
 
