@@ -206,21 +206,12 @@ impl LiveWithBackupsBuilder {
         let leg = Leg::new(Uuid::nil(), config.clone(), run.cloned(), std::sync::Weak::new());
         let linked = async {
             let connection = setup.link.check().await?;
-            let registering = setup.persist(|| setup.register(&connection, &leg));
-            if self.strict {
-                return Ok(registering.await?);
-            }
-            // It can be done later: whoever answers the ping and then falls silent holds up no program.
-            let waited = self.base.connect_timeout;
-            match tokio::time::timeout(waited, registering).await {
-                Ok(registered) => Ok::<_, StreamError>(registered?),
-                Err(_) => Err(RegisterError::Timeout { call: "registering", waited }.into()),
-            }
+            Ok::<_, StreamError>(setup.persist(|| setup.register(&connection, &leg)).await?)
         };
         let linked = if self.strict {
             linked.await
         } else {
-            // However long each call may take.
+            // It can be done later: whoever answers the ping and then falls silent holds up no program.
             let waited = self.base.connect_timeout;
             let late = |_| RegisterError::Timeout { call: "registering at the start of the stream", waited };
             timeout(waited, linked).await.unwrap_or_else(|elapsed| Err(late(elapsed).into()))
