@@ -274,7 +274,9 @@ fn a_flow_that_differs_from_a_known_one_is_named_and_nobody_is_told_of_it() {
         let mut live = live_only(&server.uri()).build().await.unwrap();
         let mut backed = with_backups(&server.uri(), dirs[0].path()).build().await.unwrap();
         let mut files = recording(to(&server.uri()), dirs[1].path()).build().await.unwrap();
-        let calls = server.seen().calls;
+        // The replay of what may be on disk asks for other things meanwhile.
+        let told = || server.seen().calls.get("CreateIngestionConfigFlows").copied();
+        let before = told();
         for (flow, name) in bad.iter().zip(["\"numbers\" exists with other channels", "\"twice\" has two channels"]) {
             let flows = [flow_config("good"), flow.clone()];
             for error in [
@@ -287,7 +289,7 @@ fn a_flow_that_differs_from_a_known_one_is_named_and_nobody_is_told_of_it() {
             }
         }
         // Not even of the good one beside it.
-        assert_eq!(server.seen().calls, calls);
+        assert_eq!(told(), before);
         assert!(live.flow("good").is_err() && backed.flow("good").is_err() && files.flow("good").is_err());
         live.finish().await.unwrap();
         backed.finish().await.unwrap();
