@@ -109,3 +109,86 @@ impl Account {
         Err(FinishError { reason, finished: Box::new(finished), undelivered })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::single_range_in_vec_init, reason = "a set of one range is meant")]
+
+    use super::*;
+    use proptest::prelude::*;
+
+    fn set(ranges: &[std::ops::Range<u64>]) -> SeqSet {
+        let mut set = SeqSet::new();
+        ranges.iter().for_each(|range| drop(set.insert(range.clone())));
+        set
+    }
+
+    fn lost(seqs: std::ops::Range<u64>) -> Vec<(u64, Vec<u8>)> {
+        let request = |seq: u64| IngestWithConfigDataStreamRequest { flow: seq.to_string(), ..Default::default() };
+        seqs.map(|seq| (seq, request(seq).encode_to_vec())).collect()
+    }
+
+    #[test]
+    fn each_request_is_in_one_figure_and_what_is_nowhere_is_handed_back() {
+        let stats = RecorderStats { records: 100, dropped: 7, durable_seq: 90, ..RecorderStats::default() };
+        let done = Done { acknowledged: set(&[0..40, 92..94]), dead_lettered: set(&[40..45]) };
+        // Of what the disk lost, two were acknowledged, and one went back to who sent it.
+        let account = Account::of(&stats, &done, &lost(90..100), &set(&[99..100]), OnFull::DropNewest);
+        assert!(!account.is_settled());
+        let error = account.finish(PathBuf::from("home"), Some("no link".to_owned())).unwrap_err();
+        let Finished { requests, acknowledged, dead_lettered, on_disk, dropped, .. } = *error.finished;
+        assert_eq!((requests, acknowledged, dead_lettered, on_disk, dropped), (106, 42, 5, 45, 7));
+        let flows: Vec<_> = error.undelivered.iter().map(|request| &request.flow[..]).collect();
+        assert_eq!(flows, ["90", "91", "94", "95", "96", "97", "98"]);
+        assert_eq!(acknowledged + dead_lettered + on_disk + dropped + flows.len() as u64, requests);
+    }
+
+    #[test]
+    fn what_gave_way_as_the_oldest_had_its_seqs() {
+        let stats = RecorderStats { records: 100, dropped: 30, durable_seq: 100, ..RecorderStats::default() };
+        let account = Account::of(&stats, &Done::default(), &[], &SeqSet::new(), OnFull::DropOldest);
+        let finished = account.finish(PathBuf::new(), None).unwrap();
+        assert_eq!((finished.requests, finished.on_disk, finished.dropped), (100, 70, 30));
+    }
+
+    #[test]
+    fn a_leg_is_settled_when_nothing_is_left_to_be_done_or_handed_back() {
+        let stats = RecorderStats { records: 10, durable_seq: 10, ..RecorderStats::default() };
+        let of = |done: &Done, lost: &[_]| Account::of(&stats, done, lost, &SeqSet::new(), OnFull::Block);
+        let all = Done { acknowledged: set(&[0..9]), dead_lettered: set(&[9..10]) };
+        let some = Done { acknowledged: set(&[0..9]), ..Done::default() };
+        assert!(of(&all, &[]).is_settled() && !of(&some, &[]).is_settled());
+        assert!(!of(&some, &lost(9..10)).is_settled());
+        // What can't be read isn't passed over in silence.
+        let unreadable = of(&some, &[(9, vec![0xff])]);
+        assert!(!unreadable.is_settled());
+        assert!(unreadable.finish(PathBuf::new(), None).unwrap_err().reason.contains("1 of them can't be read"));
+    }
+
+    proptest! {
+        #[test]
+        fn figures_add_up_over_any_legs(legs in proptest::collection::vec((0u64..50, 0u64..50, 0u64..50, 0u64..9), 0..6)) {
+            let mut all = Account::default();
+            for (records, acknowledged, durable, dropped) in &legs {
+                let (done, durable) = ((*acknowledged).min(*records), (*durable).min(*records));
+                let stats = RecorderStats {
+                    records: *records,
+                    durable_seq: durable,
+                    dropped: *dropped,
+                    ..RecorderStats::default()
+                };
+                let done = Done { acknowledged: set(&[0..done]), ..Done::default() };
+                all.add(Account::of(&stats, &done, &lost(durable..*records), &SeqSet::new(), OnFull::DropNewest));
+            }
+            let gauges = all.gauges();
+            let (finished, handed_back) = match all.finish(PathBuf::new(), None) {
+                Ok(finished) => (finished, 0),
+                Err(error) => (*error.finished, error.undelivered.len() as u64),
+            };
+            let Finished { requests, acknowledged, dead_lettered, on_disk, dropped, .. } = finished;
+            prop_assert_eq!(acknowledged + dead_lettered + on_disk + dropped + handed_back, requests);
+            prop_assert_eq!(requests, legs.iter().map(|(records, _, _, dropped)| records + dropped).sum::<u64>());
+            prop_assert_eq!(gauges.received, requests);
+        }
+    }
+}
