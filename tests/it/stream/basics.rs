@@ -68,3 +68,18 @@ fn recording_alone_needs_no_credentials_and_a_stream_with_a_link_delivers_it() {
     });
     assert_each_once(&server.seen(), 1000);
 }
+
+#[test]
+fn one_thread_is_enough() {
+    let (server, dir) = (Faulty::start(), tempfile::tempdir().unwrap());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let stream = live_only(&server.uri()).ingestion_data_channel_capacity(10).build().await.unwrap();
+        send(&stream, 0..500).await;
+        assert_eq!(stream.finish().await.unwrap().acknowledged, 500);
+        let stream = with_backups(&server.uri(), dir.path()).build().await.unwrap();
+        send(&stream, 500..1000).await;
+        assert_eq!(stream.finish().await.unwrap().acknowledged, 500);
+    });
+    assert_each_once(&server.seen(), 1000);
+}

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use sift_replay::stream::DiskBackupPolicy;
+use sift_replay::stream::{DiskBackupPolicy, RunForm, RunSelector};
 
 use super::support::{assert_all, segments, send, to, with_backups};
 use crate::support::destination::block_on;
@@ -48,5 +48,31 @@ fn confirmed_segments_go_while_a_replay_of_earlier_ones_waits() {
         assert_eq!((finished.requests, finished.acknowledged), (4500, 4500));
     });
     assert_all(&server.seen(), 5000);
+    assert_eq!(segments(dir.path()), Vec::<std::path::PathBuf>::new());
+}
+
+#[test]
+fn runs_that_are_over_and_confirmed_still_count() {
+    let (server, dir) = (Faulty::start(), tempfile::tempdir().unwrap());
+    block_on(async {
+        let builder = with_backups(&server.uri(), dir.path()).checkpoint_interval(Duration::from_millis(10));
+        let mut stream = builder.build().await.unwrap();
+        for leg in 0..10 {
+            send(&stream, leg * 50..(leg + 1) * 50).await;
+            let shown = loop {
+                let shown = stream.get_metrics_snapshot();
+                if shown.messages_acknowledged == (leg + 1) * 50 {
+                    break shown;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            };
+            assert_eq!(shown.messages_received, (leg + 1) * 50);
+            let (name, client_key) = (format!("run {leg}"), format!("run-{leg}"));
+            stream.attach_run(RunSelector::ByForm(RunForm { name, client_key, ..RunForm::default() })).await.unwrap();
+        }
+        let finished = stream.finish().await.unwrap();
+        assert_eq!((finished.requests, finished.acknowledged), (500, 500));
+    });
+    assert_all(&server.seen(), 500);
     assert_eq!(segments(dir.path()), Vec::<std::path::PathBuf>::new());
 }
