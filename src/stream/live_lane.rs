@@ -15,6 +15,7 @@ use super::ledger::Ledger;
 use super::leg::{Leg, Registered};
 use super::metrics::Cause;
 use super::pieces::{Piece, Pieces};
+use super::policy::Later;
 use super::setup::Setup;
 use crate::catalog::SeqSet;
 use crate::replay::{Attempts, Faulty, Lanes, Patience, ReplayOptions};
@@ -25,6 +26,9 @@ const MAX_CLOSING: usize = 4;
 
 /// How long a call that is under way has when the stream ends.
 const LAST_CALL: Duration = Duration::from_secs(2);
+
+/// The longest pause after something was refused.
+const REFUSED_PAUSE: Duration = Duration::from_secs(1);
 
 /// How a live lane behaves.
 #[derive(Debug, Clone)]
@@ -97,24 +101,6 @@ struct Sending {
     segments: u64,
 }
 
-/// An error after which is tried again, whatever it is: nothing is lost by that.
-struct Later<'a>(&'a dyn Faulty);
-
-impl std::fmt::Display for Later<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl Faulty for Later<'_> {
-    fn fault(&self) -> Fault {
-        match self.0.fault() {
-            Fault::Transient { retry_after } => Fault::Transient { retry_after },
-            Fault::Data | Fault::Destination => Fault::Transient { retry_after: None },
-        }
-    }
-}
-
 impl LiveLane {
     /// Works until the queue is closed and empty, or the stream ends without a link. `leg` is registered at once.
     pub(super) async fn run(self, leg: Arc<Leg>) {
@@ -136,7 +122,11 @@ impl LiveLane {
 impl Sending {
     async fn run(&mut self, mut leg: Arc<Leg>) {
         let patience = Patience::new(&self.lane.options.retry);
-        let mut attempts = patience.attempts();
+        // What is refused says nothing about the link, and the replay finds out what it was: the others needn't wait for
+        // long; but a destination that refuses everything isn't asked all the time.
+        let shortly = self.lane.options.retry.longest_pause.min(REFUSED_PAUSE);
+        let refusals = Patience::new(&ReplayOptions { longest_pause: shortly, ..self.lane.options.retry.clone() });
+        let (mut attempts, mut refused) = (patience.attempts(), refusals.attempts());
         loop {
             if let Err(error) = self.register(&leg).await {
                 self.lane.ledger.set_trouble(Some(error.to_string()));
@@ -154,16 +144,17 @@ impl Sending {
                 End::Over => return,
                 End::Untold => {}
                 End::Failed(error) => {
-                    // What is refused says nothing about the link: the others needn't wait for long.
-                    let is_data = error.fault() == Fault::Data;
-                    if is_data || began.elapsed() > self.lane.options.retry.longest_pause {
-                        attempts = patience.attempts();
-                    }
-                    if !is_data {
-                        self.lane.ledger.set_trouble(Some(error.to_string()));
+                    if began.elapsed() > self.lane.options.retry.longest_pause {
+                        (attempts, refused) = (patience.attempts(), refusals.attempts());
                     }
                     self.failed(&error);
-                    if !self.pause(&patience, &mut attempts, &error).await {
+                    let goes_on = if error.fault() == Fault::Data {
+                        self.pause(&refusals, &mut refused, &error).await
+                    } else {
+                        self.lane.ledger.set_trouble(Some(error.to_string()));
+                        self.pause(&patience, &mut attempts, &error).await
+                    };
+                    if !goes_on {
                         return;
                     }
                 }

@@ -1,7 +1,11 @@
 //! How a stream tries again, and how it keeps files.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use crate::replay::Faulty;
+use crate::sift::Fault;
 
 /// Pauses between attempts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,4 +63,22 @@ pub struct RollingFilePolicy {
     /// Segments of the stream at which a checkpoint is forced, so that some can be deleted; nothing is ever dropped for
     /// it. Default: none.
     pub max_file_count: Option<usize>,
+}
+
+/// An error after which is tried again, whatever it is: nothing is lost by that.
+pub(super) struct Later<'a>(pub(super) &'a dyn Faulty);
+
+impl fmt::Display for Later<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Faulty for Later<'_> {
+    fn fault(&self) -> Fault {
+        match self.0.fault() {
+            Fault::Transient { retry_after } => Fault::Transient { retry_after },
+            Fault::Data | Fault::Destination => Fault::Transient { retry_after: None },
+        }
+    }
 }
