@@ -3,7 +3,6 @@
 #![allow(clippy::print_stdout, reason = "an example talks to its reader")]
 #![allow(dead_code, unreachable_pub, reason = "each example uses some of it, and exports nothing")]
 
-use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +16,23 @@ use sift_replay::stream::{Credentials, Finished, SiftStreamBuilder};
 use sift_rs::ingest::v1::IngestWithConfigDataStreamRequest;
 use tempfile::TempDir;
 
-pub type Outcome<T> = Result<T, Box<dyn Error>>;
+/// What an example comes to; what went wrong is printed as its own words say it.
+pub type Outcome<T> = Result<T, Failure>;
+
+/// Why an example failed.
+pub struct Failure(String);
+
+impl<E: std::fmt::Display> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl std::fmt::Debug for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 /// Where to send to.
 pub enum Destination {
