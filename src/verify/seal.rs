@@ -21,7 +21,8 @@ pub(super) struct Expected {
     flows: Vec<Tally>,
     /// By the flow's name, where the schema isn't known: as many as SEAL may list, and one.
     named: HashMap<Vec<u8>, Tally>,
-    index: Index,
+    /// `None` if the trailer points at no SEAL: what it lists isn't known while the frames are read.
+    index: Option<Index>,
 }
 
 impl Expected {
@@ -32,7 +33,7 @@ impl Expected {
             end_seq: 0,
             flows: Vec::new(),
             named: HashMap::new(),
-            index: Index::new(seal.map_or(&[], |seal| &seal.index)),
+            index: seal.map(|seal| Index::new(&seal.index)),
         }
     }
 
@@ -45,7 +46,9 @@ impl Expected {
     pub(super) fn frame(&mut self, batch: &Batch<'_>) {
         self.total.merge(&Tally { records: u64::from(batch.count), times: batch.times });
         self.end_seq = batch.end_seq();
-        self.index.frame(batch);
+        if let Some(index) = &mut self.index {
+            index.frame(batch);
+        }
     }
 
     /// A record was read, of the flow at this place in the schema.
@@ -87,7 +90,7 @@ impl Expected {
                 problems.push(Problem::Seal { what, stated: text(stated), found: text(found) });
             }
         }
-        problems.extend(self.index.end(&seal.index));
+        problems.extend(self.index.as_mut().and_then(|index| index.end(&seal.index)));
         problems
     }
 

@@ -97,8 +97,9 @@ impl<'s, 'r, 't> SegmentCheck<'s, 'r, 't> {
             }
             sealed |= self.event(event, frame);
         }
-        // [F-30]: it had a SEAL when it was given this name.
-        if !sealed && !self.partial && self.is_named_sealed() {
+        // [F-30]: it had SEAL and trailer when it was given this name.
+        let whole = sealed && reader.seal().is_some();
+        if !whole && !self.partial && self.is_named_sealed() {
             let (offset, cause) = (reader.position(), DamageCause::Trailer);
             self.damage(&Damage { offset, len: 0, cause, seqs: None }, None);
         }
