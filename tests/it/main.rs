@@ -28,4 +28,5 @@ mod stream;
 mod support;
 mod survival;
 mod vectors;
+mod verify;
 mod watch;
