@@ -39,11 +39,10 @@ fn a_record_that_does_not_fit_its_schema_is_told_by_its_seq_and_channel() {
 #[test]
 fn bytes_that_are_no_request_are_told() {
     let flow = |name: &[u8]| Pb::default().always_bytes(2, name);
-    let time = Pb::default().always_varint(1, 1);
     for (record, told) in [
         (vec![0xff; 3], "the record is no request: a cut-off number at its byte 3"),
         (vec![0x0b], "the record is no request: a wire type that no field of this message has at its byte 1"),
-        (flow(b"im\xff").always_bytes(3, &time.0).0, "the record is no request: a text that isn't UTF-8 at its byte 0"),
+        (flow(b"im\xff").0, "the record is no request: a text that isn't UTF-8 at its byte 0"),
         (
             flow(b"imu").always_varint(3, 5).0,
             "the record is no request: a known field with another wire type at its byte 5",
@@ -61,8 +60,8 @@ fn bytes_that_are_no_request_are_told() {
 fn a_record_that_no_recorder_would_take_for_its_size_is_told() {
     let mut seg = begun();
     let at = seg.bytes.len();
-    let bytes: &'static [u8] = vec![0; (16 << 20) + 1].leak();
-    seg.data(&[imu_with(V::Bytes(bytes))], false);
+    let flow = Pb::default().always_bytes(2, b"imu");
+    raw(&mut seg, &flow.always_bytes(99, &vec![0; 16 << 20]).0);
     look_at(&seg).finds(&[&format!("invalid {at} seq 2: the record of flow \"imu\" exceeds {} bytes", 16 << 20)]);
 }
 
