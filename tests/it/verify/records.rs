@@ -26,13 +26,15 @@ fn a_record_that_does_not_fit_its_schema_is_told_by_its_seq_and_channel() {
         (one, "the record of flow \"imu\" has 1 values, and the flow 2 channels"),
         (timeless, "the record of flow \"imu\" has no timestamp"),
     ] {
-        let mut seg = begun();
-        let at = seg.bytes.len();
-        // Beside sound ones, in a frame of either codec; SEAL is as it was.
-        seg.data(&[imus(2, 1), vec![record], imus(3, 2)].concat(), at % 2 == 0).seal();
-        let looked = look_at(&seg);
-        looked.finds(&[&format!("invalid {at} seq 3: {told}")]);
-        assert_eq!((looked.report.totals.records_found, looked.report.totals.records_invalid), (6, 1));
+        for zstd in [false, true] {
+            let mut seg = begun();
+            let at = seg.bytes.len();
+            // Beside sound ones; SEAL is as it was.
+            seg.data(&[imus(2, 1), vec![record.clone()], imus(3, 2)].concat(), zstd).seal();
+            let looked = look_at(&seg);
+            looked.finds(&[&format!("invalid {at} seq 3: {told}")]);
+            assert_eq!((looked.report.totals.records_found, looked.report.totals.records_invalid), (6, 1));
+        }
     }
 }
 

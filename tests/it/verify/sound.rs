@@ -18,7 +18,7 @@ fn values(n: u64) -> Vec<Owned> {
         Owned::Text(format!("text {n}")),
         Owned::Enum(n as u32),
         Owned::BitField(vec![n as u8; 3]),
-        Owned::Bool(n % 2 == 0),
+        Owned::Bool(n.is_multiple_of(2)),
         Owned::Float(n as f32),
         Owned::Int32(-(n as i32)),
         Owned::Uint32(n as u32),

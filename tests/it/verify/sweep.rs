@@ -34,13 +34,11 @@ fn every_flipped_byte_is_told() {
         let dir = tempfile::tempdir().unwrap();
         look_at_bytes(dir.path(), &seg, &seg.bytes).is_sound(8);
         for at in 0..seg.bytes.len() {
-            for mask in [0x01, 0xff] {
-                let mut bytes = seg.bytes.clone();
-                bytes[at] ^= mask;
-                let looked = look_at_bytes(dir.path(), &seg, &bytes);
-                assert!(!looked.found.is_empty() && !looked.report.is_sound(), "byte {at} ^ {mask:#04x}: {looked:?}");
-                assert!(looked.report.totals.damaged_places == 1, "byte {at} ^ {mask:#04x}: {looked:?}");
-            }
+            let mut bytes = seg.bytes.clone();
+            bytes[at] ^= if at.is_multiple_of(2) { 0x01 } else { 0xff };
+            let looked = look_at_bytes(dir.path(), &seg, &bytes);
+            assert!(!looked.found.is_empty() && !looked.report.is_sound(), "byte {at}: {looked:?}");
+            assert_eq!(looked.report.totals.damaged_places, 1, "byte {at}: {looked:?}");
         }
     }
 }

@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use std::path::Path;
+
 use super::*;
 use crate::catalog::{ForeignReason, Ignored, Requests, Unreadable};
+use crate::format::Mark;
 use crate::format::{Damage, DamageCause, Torn};
 use crate::segment::{SegmentError, SkipReason, Skipped};
 use crate::sift::Registration;
