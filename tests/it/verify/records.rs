@@ -73,10 +73,11 @@ fn values_that_are_not_finite_are_counted_by_flow_and_channel() {
     let y = |v| Rec { values: vec![V::F64(1.0), V::F64(v)], ..imus(8, 1)[0].clone() };
     let mut seg = begun();
     seg.data(&[imu_with(V::F64(f64::NAN)), y(f64::INFINITY), y(f64::NEG_INFINITY)], false);
-    seg.data(&[imu_with(V::F64(f64::MAX))], true).seal();
+    let both = Rec { values: vec![V::F64(f64::NAN), V::F64(f64::NAN)], ..imus(9, 1)[0].clone() };
+    seg.data(&[imu_with(V::F64(f64::MAX)), both], true).seal();
     let looked = look_at(&seg);
-    looked.finds(&["non-finite Some(\"imu\") Some(\"x\") 1", "non-finite Some(\"imu\") Some(\"y\") 2"]);
-    assert_eq!((looked.report.totals.values_non_finite, looked.report.totals.records_invalid), (3, 0));
+    looked.finds(&["non-finite Some(\"imu\") Some(\"x\") 2", "non-finite Some(\"imu\") Some(\"y\") 3"]);
+    assert_eq!((looked.report.totals.values_non_finite, looked.report.totals.records_invalid), (5, 0));
 }
 
 /// [F-21]

@@ -1,11 +1,10 @@
 //! What is emitted is what the README says.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::Duration;
 
 use uuid::Uuid;
-
-use std::path::Path;
 
 use super::*;
 use crate::catalog::{ForeignReason, Ignored, Requests, Unreadable};
