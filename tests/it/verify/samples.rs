@@ -187,6 +187,16 @@ fn messages_of_a_pbfs_file_that_sift_would_refuse_are_told_by_their_number() {
     ]);
 }
 
+#[test]
+fn a_message_that_no_recorder_would_take_for_its_size_is_told() {
+    let mut message = crate::support::format::golden::imus(0, 1)[0].encode();
+    message.extend(crate::support::format::Pb::default().always_bytes(99, &vec![0; 16 << 20]).0);
+    let mut file = Vec::new();
+    put_chunk(&mut file, &[message]);
+    let told = format!("invalid 0 seq 0: the record of flow \"imu\" exceeds {} bytes", 16 << 20);
+    look_as("theirs-1", &file).finds(&[&told]);
+}
+
 /// Nothing tells whether such a file was finished.
 #[test]
 fn a_torn_pbfs_file_is_no_fault() {

@@ -174,6 +174,20 @@ fn a_record_may_be_of_any_flow_of_its_name() {
     look_at(&seg).is_sound(2);
 }
 
+/// Each may have to be tried for each record: a file that claims any number mustn't choose how long that takes.
+#[test]
+fn flows_of_one_name_are_bounded() {
+    let channels = |n: usize| (0..n).map(|at| chan(String::leak(format!("c{at}")), "", 1)).collect();
+    let flows = (0..100).map(|n| Flow { name: "imu", channels: channels(n) });
+    let mut seg = Seg::new(Header { flows: flows.collect(), ..header(0) });
+    // Of one that there is no room for, anything that is a request may be right.
+    seg.data(&[imus(0, 1), vec![Rec { values: vec![V::F64(0.0); 90], ..imus(1, 1)[0].clone() }]].concat(), false);
+    let looked = look_at(&seg);
+    assert_eq!(looked.found[0], "invalid 8: a flow of the schema: two flows are named \"imu\"");
+    assert_eq!(looked.report.totals.contradictions, 100 - 64);
+    assert_eq!(looked.report.totals.records_invalid, 0, "{looked:?}");
+}
+
 /// [F-19]: without requests ahead of the data, each record names its config.
 #[test]
 fn a_session_without_requests_needs_ids_in_each_record() {
