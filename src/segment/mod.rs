@@ -6,6 +6,8 @@ mod map;
 mod name;
 mod pbfs;
 mod reader;
+#[cfg(feature = "sim")]
+mod sim;
 mod source;
 mod storage;
 mod writer;
@@ -15,5 +17,7 @@ pub use identity::Identity;
 pub use name::{OPEN_SUFFIX, SEALED_SUFFIX, SegmentName, component, session_dir};
 pub use pbfs::{PbfsEvent, PbfsReader, SNIFF_BYTES, is_pbfs};
 pub use reader::{Batch, Event, SegmentReader, SkipReason, Skipped};
-pub use storage::{Disk, FileLock, LockKind, Storage, StorageFile};
+#[cfg(feature = "sim")]
+pub use sim::{SimDisk, SimFault, SimFiles, SimImage, SimOp};
+pub use storage::{Disk, FileLock, LockKind, Storage, StorageFile, StorageRead};
 pub use writer::{PendingFrame, SegmentWriter};

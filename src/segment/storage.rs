@@ -2,7 +2,7 @@
 //! replayer's checkpoints know no other way to a disk, so that tests can put a failing or crashing one in its place.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Cursor, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -45,6 +45,14 @@ pub trait Storage: Send + Sync + 'static {
     /// The operating system's; [`io::ErrorKind::FileTooLarge`] if there are more than `limit`.
     fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>>;
 
+    /// Opens a file for reading, from anywhere in it. The default takes all of it into memory.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn open(&self, path: &Path) -> io::Result<Box<dyn StorageRead>> {
+        Ok(Box::new(Cursor::new(self.read(path, u64::MAX)?)))
+    }
+
     /// Removes a file; durable only after [`sync_dir`](Self::sync_dir).
     ///
     /// # Errors
@@ -69,6 +77,11 @@ pub trait Storage: Send + Sync + 'static {
         Err(io::ErrorKind::Unsupported.into())
     }
 }
+
+/// A file that is read: nothing of it is changed.
+pub trait StorageRead: Read + Seek + Send + Sync {}
+
+impl<T: Read + Seek + Send + Sync> StorageRead for T {}
 
 /// How a file is locked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -195,6 +208,10 @@ impl Storage for Disk {
         // Grows with what is there.
         File::open(path)?.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > limit { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn StorageRead>> {
+        Ok(Box::new(File::open(path)?))
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
