@@ -259,6 +259,11 @@ impl SegmentReader {
     /// # Errors
     /// [`SegmentError::Io`] if the file can't be read.
     pub fn next_event(&mut self) -> Result<Option<Event<'_>>, SegmentError> {
+        Ok(self.next_frame()?.map(|(event, _)| event))
+    }
+
+    /// The next event, with the header of the frame that it was made of, if it was made of one.
+    pub(crate) fn next_frame(&mut self) -> Result<Option<(Event<'_>, Option<FrameHeader>)>, SegmentError> {
         let header = loop {
             let position = self.scanner.position();
             let (window, at_end) = self.source.window(position);
@@ -269,8 +274,8 @@ impl SegmentReader {
                     read.map_err(SegmentError::io("read", &self.path))?;
                 }
                 Step::End => return Ok(None),
-                Step::Damage(damage) => return Ok(Some(Event::Damage(damage))),
-                Step::Torn(torn) => return Ok(Some(Event::Torn(torn))),
+                Step::Damage(damage) => return Ok(Some((Event::Damage(damage), None))),
+                Step::Torn(torn) => return Ok(Some((Event::Torn(torn), None))),
                 // Only the place is kept, so that the borrow of the window ends here.
                 Step::Frame(frame) => break frame.header,
             }
@@ -282,7 +287,7 @@ impl SegmentReader {
         let window = self.source.window(header.offset).0;
         let frame = window.get(..FRAME_HEADER_BYTES + header.stored_len as usize);
         let stored = frame.and_then(|frame| frame.get(FRAME_HEADER_BYTES..)).unwrap_or_default();
-        Ok(Some(event(&mut self.decoder, Frame { header, stored })))
+        Ok(Some((event(&mut self.decoder, Frame { header, stored }), Some(header))))
     }
 }
 
