@@ -90,6 +90,9 @@ pub enum Event<'a> {
     Torn(Torn),
 }
 
+/// An event, and the frame that it was made of.
+pub(super) type EventWithFrame<'a> = (Event<'a>, Option<Frame<'a>>);
+
 /// Reads one segment from beginning to end.
 #[derive(Debug)]
 pub struct SegmentReader {
@@ -259,6 +262,14 @@ impl SegmentReader {
     /// # Errors
     /// [`SegmentError::Io`] if the file can't be read.
     pub fn next_event(&mut self) -> Result<Option<Event<'_>>, SegmentError> {
+        Ok(self.next_with_frame()?.map(|(event, _)| event))
+    }
+
+    /// The next event, and the frame that it was made of, as it stands in the file; also if its payload is malformed.
+    ///
+    /// # Errors
+    /// [`SegmentError::Io`] if the file can't be read.
+    pub(super) fn next_with_frame(&mut self) -> Result<Option<EventWithFrame<'_>>, SegmentError> {
         let header = loop {
             let position = self.scanner.position();
             let (window, at_end) = self.source.window(position);
@@ -269,8 +280,8 @@ impl SegmentReader {
                     read.map_err(SegmentError::io("read", &self.path))?;
                 }
                 Step::End => return Ok(None),
-                Step::Damage(damage) => return Ok(Some(Event::Damage(damage))),
-                Step::Torn(torn) => return Ok(Some(Event::Torn(torn))),
+                Step::Damage(damage) => return Ok(Some((Event::Damage(damage), None))),
+                Step::Torn(torn) => return Ok(Some((Event::Torn(torn), None))),
                 // Only the place is kept, so that the borrow of the window ends here.
                 Step::Frame(frame) => break frame.header,
             }
@@ -282,7 +293,8 @@ impl SegmentReader {
         let window = self.source.window(header.offset).0;
         let frame = window.get(..FRAME_HEADER_BYTES + header.stored_len as usize);
         let stored = frame.and_then(|frame| frame.get(FRAME_HEADER_BYTES..)).unwrap_or_default();
-        Ok(Some(event(&mut self.decoder, Frame { header, stored })))
+        let frame = Frame { header, stored };
+        Ok(Some((event(&mut self.decoder, frame), Some(frame))))
     }
 }
 
