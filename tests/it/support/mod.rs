@@ -19,5 +19,7 @@ pub(crate) mod port;
 #[cfg(feature = "cli")]
 pub(crate) mod proxy;
 pub(crate) mod recording;
+pub(crate) mod repairing;
+pub(crate) mod sound;
 pub(crate) mod storage;
 pub(crate) mod tasks;

@@ -1,0 +1,3 @@
+//! Repair: what is made of a damaged file is sound and holds all that was sound in it, and nothing else happens to any file.
+
+mod segments;
