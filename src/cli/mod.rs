@@ -11,6 +11,7 @@ mod progress;
 mod receive;
 mod replay;
 mod text;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -30,6 +31,7 @@ pub fn main() -> ExitCode {
         }
         None => replay::run(&cli.replay, &cli.output),
         Some(Command::Ls(args)) => ls::run(&args, &cli.output),
+        Some(Command::Verify(args)) => verify::run(&args, &cli.output),
         Some(Command::DeadLetters(args)) => dead_letters::run(&args, &cli.output),
         Some(Command::Checkpoints(args)) => checkpoints::run(&args, &cli.output),
         Some(Command::Receive(args)) => receive::run(&args, &cli.output),

@@ -90,8 +90,8 @@ pub enum Event<'a> {
     Torn(Torn),
 }
 
-/// An event, and the frame that it was made of.
-pub(super) type EventWithFrame<'a> = (Event<'a>, Option<Frame<'a>>);
+/// An event, and the frame that it was made of, if it was made of one.
+pub(crate) type EventOfFrame<'a> = (Event<'a>, Option<Frame<'a>>);
 
 /// Reads one segment from beginning to end.
 #[derive(Debug)]
@@ -262,14 +262,14 @@ impl SegmentReader {
     /// # Errors
     /// [`SegmentError::Io`] if the file can't be read.
     pub fn next_event(&mut self) -> Result<Option<Event<'_>>, SegmentError> {
-        Ok(self.next_with_frame()?.map(|(event, _)| event))
+        Ok(self.next_frame()?.map(|(event, _)| event))
     }
 
-    /// The next event, and the frame that it was made of, as it stands in the file; also if its payload is malformed.
+    /// The next event, and the frame that it was made of, as it stands in the file, also if its payload is malformed.
     ///
     /// # Errors
     /// [`SegmentError::Io`] if the file can't be read.
-    pub(super) fn next_with_frame(&mut self) -> Result<Option<EventWithFrame<'_>>, SegmentError> {
+    pub(crate) fn next_frame(&mut self) -> Result<Option<EventOfFrame<'_>>, SegmentError> {
         let header = loop {
             let position = self.scanner.position();
             let (window, at_end) = self.source.window(position);

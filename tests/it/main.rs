@@ -54,4 +54,6 @@ mod support;
 mod survival;
 mod vectors;
 #[cfg(feature = "cli")]
+mod verify;
+#[cfg(feature = "cli")]
 mod watch;

@@ -14,6 +14,7 @@ pub(super) use replay::{MAX_WINDOW_BYTES, ReplayArgs};
 
 use super::checkpoints::CheckpointsArgs;
 use super::dead_letters::DeadLettersArgs;
+use super::verify::VerifyArgs;
 
 /// Replays telemetry recorded without a network into Sift: complete, once, and with proof that nothing is missing.
 ///
@@ -47,6 +48,8 @@ A directory whose name is that of a command is given as ./ls, for example.";
 pub(super) enum Command {
     /// List what directories hold: sessions, backups, and files that are neither
     Ls(LsArgs),
+    /// Read everything, check it, and tell what is damaged, missing, or not as it should be
+    Verify(VerifyArgs),
     /// List the records that a destination refused, with the reason; or send them once more
     DeadLetters(DeadLettersArgs),
     /// Show or forget what destinations have acknowledged

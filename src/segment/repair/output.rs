@@ -103,7 +103,7 @@ impl<'a> Output<'a> {
 /// Whether a segment is whole, and its frames have this digest.
 pub(super) fn is_sealed_with(mut reader: SegmentReader, digest: u32) -> Result<bool, RepairError> {
     let (mut found, mut seal_end) = (Digest::default(), 0);
-    while let Some((event, frame)) = reader.next_with_frame()? {
+    while let Some((event, frame)) = reader.next_frame()? {
         let (Some(Frame { header, .. }), false) = (frame, matches!(event, Event::Damage(_))) else { return Ok(false) };
         found.frame(&header);
         if header.kind == Kind::Seal {

@@ -101,7 +101,7 @@ impl Survey {
         };
         let named_sealed = name.is_some_and(|name| !name.open);
         let (mut decoder, mut seal_end) = (PayloadDecoder::default(), 0);
-        while let Some((event, frame)) = reader.next_with_frame()? {
+        while let Some((event, frame)) = reader.next_frame()? {
             let loss = match &event {
                 Event::Damage(damage) => Loss::Damage(damage.clone()),
                 Event::Torn(torn) => Loss::Torn(torn.clone()),
@@ -287,7 +287,7 @@ impl Survey {
             output.message(Kind::Header, header.first_seq, TimeRange::EMPTY, &header.encode_to_vec())?;
             self.put_lacking(header.first_seq, output)?;
         }
-        while let Some((event, frame)) = reader.next_with_frame()? {
+        while let Some((event, frame)) = reader.next_frame()? {
             let (Some(frame), false) = (frame, matches!(event, Event::Damage(_))) else { continue };
             match frame.header.kind {
                 Kind::Header if frame.header.offset == MAGIC.len() as u64 => {
