@@ -25,7 +25,7 @@ pub fn repair_segment(path: &Path, repair: &mut Repair<'_>) -> Result<Repaired, 
     let _held = hold(path, name, repair)?;
     let survey = Survey::of(open(path, repair)?, name, repair)?;
     let sound = survey.is_sound() && !name.is_some_and(|name| name.open);
-    let place = Place::new(repair.storage, path, repair.to, names(path, name, survey.identity(), sound));
+    let place = Place::new(repair.storage, path, repair.to, names(path, name, survey.identity()));
     if sound {
         return Ok(repaired(&survey, Condition::Sound, Some(place.keep()?)));
     }
@@ -74,13 +74,14 @@ fn hold(path: &Path, name: Option<SegmentName>, repair: &Repair<'_>) -> Result<O
     }
 }
 
-/// The names that a repaired segment may have, the best first.
-fn names(path: &Path, name: Option<SegmentName>, identity: &Identity, sound: bool) -> Vec<OsString> {
+/// The names that a repaired segment may have, the best first. A file that has a segment's name gets its own one ([F-37]);
+/// any other keeps what somebody has called it.
+fn names(path: &Path, name: Option<SegmentName>, identity: &Identity) -> Vec<OsString> {
     let own = path.file_name().unwrap_or_default().to_owned();
     if let Some(waited_for) = without_suffix(path, MENDED_SUFFIX) {
         return vec![waited_for, own];
     }
-    let (Some(name), Some(session), Some(index), false) = (name, identity.session, identity.index, sound) else {
+    let (Some(name), Some(session), Some(index)) = (name, identity.session, identity.index) else {
         return vec![own];
     };
     let should = OsString::from(SegmentName { session, index, open: false }.to_string());
