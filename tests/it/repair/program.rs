@@ -20,7 +20,7 @@ fn requests(count: u64) -> Vec<Request> {
 }
 
 fn options() -> RecorderOptions {
-    RecorderOptions { frame_bytes: 300, ..Default::default() }
+    RecorderOptions { frame_bytes: 80, ..Default::default() }
 }
 
 /// Four segments of 20 records each below `a/b`: a sound one, a damaged one, one that lost its HEADER and its SEAL, and one
@@ -43,7 +43,7 @@ impl Field {
         let bytes = std::fs::read(&segments[2]).unwrap();
         let ends = frames(&segments[2]);
         let mut headless = bytes[..ends.last().unwrap().0.end as usize].to_vec();
-        headless[8..200].fill(0);
+        headless[8..100].fill(0);
         std::fs::write(&segments[2], headless).unwrap();
         let open = segments[3].with_extension("sfr.open");
         let bytes = std::fs::read(&segments[3]).unwrap();
