@@ -90,6 +90,9 @@ pub enum Event<'a> {
     Torn(Torn),
 }
 
+/// An event, and the frame that it was made of, if it was made of one.
+pub(crate) type EventOfFrame<'a> = (Event<'a>, Option<Frame<'a>>);
+
 /// Reads one segment from beginning to end.
 #[derive(Debug)]
 pub struct SegmentReader {
@@ -262,8 +265,11 @@ impl SegmentReader {
         Ok(self.next_frame()?.map(|(event, _)| event))
     }
 
-    /// The next event, with the header of the frame that it was made of, if it was made of one.
-    pub(crate) fn next_frame(&mut self) -> Result<Option<(Event<'_>, Option<FrameHeader>)>, SegmentError> {
+    /// The next event, and the frame that it was made of, as it stands in the file, also if its payload is malformed.
+    ///
+    /// # Errors
+    /// [`SegmentError::Io`] if the file can't be read.
+    pub(crate) fn next_frame(&mut self) -> Result<Option<EventOfFrame<'_>>, SegmentError> {
         let header = loop {
             let position = self.scanner.position();
             let (window, at_end) = self.source.window(position);
@@ -287,7 +293,8 @@ impl SegmentReader {
         let window = self.source.window(header.offset).0;
         let frame = window.get(..FRAME_HEADER_BYTES + header.stored_len as usize);
         let stored = frame.and_then(|frame| frame.get(FRAME_HEADER_BYTES..)).unwrap_or_default();
-        Ok(Some((event(&mut self.decoder, Frame { header, stored }), Some(header))))
+        let frame = Frame { header, stored };
+        Ok(Some((event(&mut self.decoder, frame), Some(frame))))
     }
 }
 

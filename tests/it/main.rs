@@ -36,6 +36,7 @@ mod proxy;
 #[cfg(feature = "cli")]
 mod receiver;
 mod record;
+mod repair;
 #[cfg(feature = "cli")]
 mod replay;
 #[cfg(feature = "cli")]

@@ -92,6 +92,7 @@ impl<'s, 'r, 't> SegmentCheck<'s, 'r, 't> {
         self.expected = Expected::new(reader.seal());
         let mut sealed = false;
         while let Some((event, frame)) = reader.next_frame()? {
+            let frame = frame.map(|frame| frame.header);
             if let Some(frame) = &frame {
                 self.frame(frame);
             }
