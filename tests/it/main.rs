@@ -13,6 +13,7 @@ mod dead_letters;
 mod demo;
 mod exits;
 mod faulty;
+mod hostile;
 mod layering;
 mod pbfs;
 mod proxy;
