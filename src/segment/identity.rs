@@ -4,13 +4,12 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use prost::Message;
 use uuid::Uuid;
 
 use super::name::SegmentName;
 use super::source::{Source, read_at};
 use crate::format::{
-    FRAME_HEADER_BYTES, Frame, FrameHeader, Kind, MAGIC, PayloadDecoder, Scanner, Seal, SegmentHeader, Step,
+    Bounded, FRAME_HEADER_BYTES, Frame, FrameHeader, Kind, MAGIC, PayloadDecoder, Scanner, Seal, SegmentHeader, Step,
     TRAILER_BYTES, decode_trailer, segment_id,
 };
 
@@ -100,8 +99,7 @@ pub(super) fn identify(
 
 /// The HEADER frame, if it is sound.
 pub(super) fn read_header(file: &mut File) -> io::Result<Option<(SegmentHeader, FrameHeader)>> {
-    Ok(read_frame(file, MAGIC.len() as u64, Kind::Header)?
-        .and_then(|(payload, frame)| SegmentHeader::decode(&payload[..]).ok().map(|header| (header, frame))))
+    read_frame(file, MAGIC.len() as u64, Kind::Header)
 }
 
 /// The SEAL frame that the trailer points at ([F-26]), if both are sound.
@@ -112,12 +110,11 @@ pub(super) fn read_seal(file: &mut File, bytes: u64) -> io::Result<Option<(Seal,
         return Ok(None);
     }
     let Some(offset) = decode_trailer(&trailer).filter(|&offset| offset < at) else { return Ok(None) };
-    Ok(read_frame(file, offset, Kind::Seal)?
-        .and_then(|(payload, frame)| Seal::decode(&payload[..]).ok().map(|seal| (seal, frame))))
+    read_frame(file, offset, Kind::Seal)
 }
 
-/// The payload of the frame of this kind at `offset`, if there is a sound one.
-fn read_frame(file: &mut File, offset: u64, kind: Kind) -> io::Result<Option<(Vec<u8>, FrameHeader)>> {
+/// The message of the frame of this kind at `offset`, if there is a sound one.
+fn read_frame<M: Bounded>(file: &mut File, offset: u64, kind: Kind) -> io::Result<Option<(M, FrameHeader)>> {
     let mut bytes = [0; FRAME_HEADER_BYTES];
     if !read_at(file, offset, &mut bytes)? {
         return Ok(None);
@@ -132,6 +129,6 @@ fn read_frame(file: &mut File, offset: u64, kind: Kind) -> io::Result<Option<(Ve
         return Ok(None);
     }
     let mut decoder = PayloadDecoder::default();
-    let payload = decoder.decode(&Frame { header, stored: &stored }).ok().map(<[u8]>::to_vec);
-    Ok(payload.map(|payload| (payload, header)))
+    let message = decoder.decode(&Frame { header, stored: &stored }).ok().and_then(M::decode_bounded);
+    Ok(message.map(|message| (message, header)))
 }

@@ -1,19 +1,16 @@
 //! Reading one segment, whatever its state: sealed, open, torn, damaged. Readers never write.
 
-use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-
-use prost::Message;
 
 use super::error::SegmentError;
 use super::identity::{Identity, identify, read_header, read_seal, settle};
 use super::name::SegmentName;
-use super::source::Source;
+use super::source::{Source, open_file};
 use crate::format::{
-    AddedFlows, Damage, DamageCause, FLAG_BARE, FRAME_HEADER_BYTES, Frame, FrameHeader, Kind, MAGIC, MarkMessage,
-    PayloadDecoder, PayloadError, Records, SYNC_MARKER, Scanner, Seal, SegmentHeader, Step, TimeRange, Torn,
-    Unreadable, segment_id,
+    AddedFlows, Bounded, Damage, DamageCause, FLAG_BARE, FRAME_HEADER_BYTES, Frame, FrameHeader, Kind, MAGIC,
+    MarkMessage, PayloadDecoder, PayloadError, Records, SYNC_MARKER, Scanner, Seal, SegmentHeader, Step, TimeRange,
+    Torn, Unreadable, segment_id,
 };
 
 /// The records of one DATA frame.
@@ -125,7 +122,7 @@ impl SegmentReader {
 
     fn open_as(path: &Path, may_map: bool) -> Result<Self, SegmentError> {
         let io_error = |source| SegmentError::Io { action: "read", path: path.to_owned(), source };
-        let mut file = File::open(path).map_err(io_error)?;
+        let mut file = open_file(path).map_err(io_error)?;
         let bytes = file.metadata().map_err(io_error)?.len();
         let mut header = read_header(&mut file).map_err(io_error)?;
         let mut seal = read_seal(&mut file, bytes).map_err(io_error)?;
@@ -293,10 +290,10 @@ fn event<'a>(decoder: &'a mut PayloadDecoder, frame: Frame<'a>) -> Event<'a> {
         Err(PayloadError::Malformed) => return malformed,
     };
     let event = match header.kind {
-        Kind::Header => SegmentHeader::decode(payload).ok().map(Event::Header),
-        Kind::Schema => AddedFlows::decode(payload).ok().map(Event::Schema),
-        Kind::Mark => MarkMessage::decode(payload).ok().map(Event::Mark),
-        Kind::Seal => Seal::decode(payload).ok().map(|seal| Event::Seal(Box::new(seal))),
+        Kind::Header => SegmentHeader::decode_bounded(payload).map(Event::Header),
+        Kind::Schema => AddedFlows::decode_bounded(payload).map(Event::Schema),
+        Kind::Mark => MarkMessage::decode_bounded(payload).map(Event::Mark),
+        Kind::Seal => Seal::decode_bounded(payload).map(|seal| Event::Seal(Box::new(seal))),
         Kind::Data => Records::parse(payload, header.count).map(|records| {
             Event::Records(Batch {
                 offset: header.offset,

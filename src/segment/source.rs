@@ -5,6 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use super::map;
+use super::storage::NOT_REGULAR;
 
 /// Bytes read at a time from files that may change.
 const READ_BYTES: usize = 256 << 10;
@@ -21,7 +22,7 @@ pub(crate) enum Source {
 impl Source {
     /// Opens `path`; `sealed` says that nobody changes it any more.
     pub(crate) fn open(path: &Path, sealed: bool) -> io::Result<Self> {
-        let file = File::open(path)?;
+        let file = open_file(path)?;
         if sealed && file.metadata()?.len() > 0 {
             return Ok(Self::Mapped(map::map(&file)?));
         }
@@ -75,6 +76,14 @@ impl Source {
         if let Self::Plain { at_end, .. } = self {
             *at_end = false;
         }
+    }
+}
+
+/// Opens a file for reading. A pipe would wait for a writer, and a device has no end: both are refused.
+pub(crate) fn open_file(path: &Path) -> io::Result<File> {
+    match path.metadata()?.is_file() {
+        true => File::open(path),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, NOT_REGULAR)),
     }
 }
 

@@ -25,7 +25,7 @@ fn a_payload_that_decompresses_to_more_than_it_says_is_malformed() {
         place.put(made.open_name(), &made.bytes);
     }
     let said = place.run();
-    said.says("replay", 3, &["(malformed)", ".sfr.open at byte"]);
+    said.says("replay", 3, &["what it holds is malformed", ".sfr.open at byte"]);
     assert_eq!(said.figure("records_already_acknowledged"), 12);
     assert_eq!(said.figure("damaged_places"), 12);
 }
@@ -50,7 +50,7 @@ fn many_bombs_in_one_file_are_one_bomb_at_a_time() {
     made.data(EACH, 3);
     let place = Place::with(&made.open_name(), &made.bytes);
     let said = place.run();
-    said.says("replay", 3, &["at byte", "lost", "(malformed)"]);
+    said.says("replay", 3, &["at byte", "lost", "what it holds is malformed"]);
     assert_eq!(said.figure("records_already_acknowledged"), 3);
 }
 
@@ -112,7 +112,7 @@ fn messages_of_millions_of_parts_are_malformed() {
     place.put(run.open_name(), &run.bytes);
     let said = place.run();
     said.says("ls", 0, &["schema can't be read"]);
-    said.says("replay", 3, &["(malformed)"]);
+    said.says("replay", 3, &["what it holds is malformed"]);
     // Of all whose schema isn't one of them.
     assert_eq!(said.figure("records_already_acknowledged"), 12);
     assert_eq!(said.figure("records_refused"), 6);
@@ -179,6 +179,6 @@ fn a_bomb_beside_an_honest_file_costs_nothing_of_that() {
     assert_eq!(payload(&[]).len(), 0);
     let _ = channel("c");
     let said = place.run();
-    said.says("replay", 3, &["(malformed)"]);
+    said.says("replay", 3, &["what it holds is malformed"]);
     assert_eq!(said.figure("records_already_acknowledged"), 7);
 }

@@ -72,10 +72,10 @@ fn a_journal_of_bombs_takes_no_memory() {
     let (name, bytes) = journal(1, frames);
     place.put(name, &bytes);
     let ranges = Pb::default().always_bytes(2, &Pb::default().varint(1, 1).varint(2, 5).0).0.repeat(14_000);
-    let session = Pb::default().always_bytes(2, &Pb(Pb::default().bytes(1, &[7; 16]).0.into_iter().chain(ranges).collect()).0);
-    let frames = (0..50u8).map(|number| {
-        super::make::compressed(checkpoint(target(&vec![b'b' + number % 20; 128 << 10], &session.0)))
-    });
+    let session =
+        Pb::default().always_bytes(2, &Pb(Pb::default().bytes(1, &[7; 16]).0.into_iter().chain(ranges).collect()).0);
+    let frames = (0..50u8)
+        .map(|number| super::make::compressed(checkpoint(target(&vec![b'b' + number % 20; 128 << 10], &session.0))));
     let (name, bytes) = journal(2, frames);
     place.put(name, &bytes);
     let said = place.run();
@@ -88,13 +88,13 @@ fn very_many_facts_are_known_in_time() {
     let place = honest();
     let id = Pb::default().bytes(1, &super::make::session_id(99));
     let ranges = |first: u64| {
-        (first..first + 5000).fold(id.clone(), |pb, n| {
-            pb.always_bytes(2, &Pb::default().varint(1, 2 * n).varint(2, 2 * n + 1).0)
-        })
+        (first..first + 5000)
+            .fold(id.clone(), |pb, n| pb.always_bytes(2, &Pb::default().varint(1, 2 * n).varint(2, 2 * n + 1).0))
     };
     // Backwards, so that nothing goes by order.
     let firsts = (0..many()).step_by(5000).collect::<Vec<_>>().into_iter().rev();
-    let frames = firsts.map(|first| checkpoint(target(b"http://a:1", &Pb::default().always_bytes(2, &ranges(first).0).0)));
+    let frames =
+        firsts.map(|first| checkpoint(target(b"http://a:1", &Pb::default().always_bytes(2, &ranges(first).0).0)));
     let (name, bytes) = journal(1, frames);
     place.put(name, &bytes);
     let said = place.run();
@@ -119,7 +119,12 @@ fn a_target_can_not_command_the_terminal() {
 #[test]
 fn links_pipes_and_devices_in_a_state_directory_are_not_followed() {
     let id = uuid::Uuid::from_bytes(super::make::session_id(5));
-    let names = ["lock".to_owned(), format!("checkpoints/{id}.sfj"), format!("checkpoints/{id}.sfj.new"), "organization".to_owned()];
+    let names = [
+        "lock".to_owned(),
+        format!("checkpoints/{id}.sfj"),
+        format!("checkpoints/{id}.sfj.new"),
+        "organization".to_owned(),
+    ];
     for name in names {
         for kind in ["link", "dangling link", "device", "pipe", "socket", "directory", "loop"] {
             let place = honest();

@@ -98,7 +98,7 @@ fn a_trailer_that_points_nowhere_is_damage() {
         place.put(made.sealed_name(), &made.bytes);
     }
     let said = place.run();
-    said.says("ls", 0, &["damaged"]).says("replay", 3, &["(trailer)"]);
+    said.says("ls", 0, &["damaged"]).says("replay", 3, &["the trailer is wrong"]);
     assert_eq!(said.figure("records_already_acknowledged"), 35);
 }
 
