@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::clock::Clock;
 use crate::format::{FLAG_BARE, FRAME_HEADER_BYTES, RECORD_PREFIX_BYTES, Tally, TimeRange};
 
 /// Most bytes of one record. What Sift takes in one message is less; the format's own limit is higher.
@@ -29,6 +30,7 @@ pub(super) struct FrameBuilder {
     /// Flows that have records in this frame.
     touched: Vec<u32>,
     began: Option<Instant>,
+    clock: Clock,
 }
 
 /// A full frame on its way to the writer.
@@ -58,7 +60,7 @@ fn record_bytes(payload: usize, count: u32) -> u64 {
 }
 
 impl FrameBuilder {
-    pub(super) fn new(frame_bytes: usize) -> Self {
+    pub(super) fn new(frame_bytes: usize, clock: Clock) -> Self {
         let mut builder = Self {
             buffer: Vec::new(),
             count: 0,
@@ -69,6 +71,7 @@ impl FrameBuilder {
             tallies: Vec::new(),
             touched: Vec::new(),
             began: None,
+            clock,
         };
         builder.reset(0, Vec::new(), frame_bytes);
         builder
@@ -187,7 +190,7 @@ impl OpenRecord<'_> {
             *prefix = len.to_le_bytes();
         }
         if frame.count == 0 {
-            frame.began = Some(Instant::now());
+            frame.began = Some(frame.clock.now());
         }
         frame.count += 1;
         frame.bare &= bare;

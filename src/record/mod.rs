@@ -14,6 +14,8 @@ mod recorder;
 mod request;
 mod schema;
 mod stats;
+#[cfg(feature = "sim")]
+mod stepped;
 mod tap;
 mod value;
 mod writer;
@@ -27,5 +29,7 @@ pub use options::{OnFull, RecorderOptions, SyncPolicy};
 pub use recorder::{Recorded, Recorder};
 pub use schema::{Channel, FlowSchema, RunSchema, Schema};
 pub use stats::RecorderStats;
+#[cfg(feature = "sim")]
+pub use stepped::{SimClock, SteppedRecorder};
 pub use tap::{Tap, TappedFrame};
 pub use value::{Timestamp, Value};

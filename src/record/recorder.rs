@@ -11,6 +11,7 @@ use std::time::Instant;
 use prost::Message;
 use uuid::Uuid;
 
+use super::clock::Clock;
 use super::error::{RecordError, SchemaError};
 use super::flow::Flow;
 use super::flow_table::{FlowTable, check_added};
@@ -42,7 +43,7 @@ pub enum Recorded {
 ///
 /// Dropping it without [`finish`](Self::finish) finishes it too, and hides what goes wrong in that.
 pub struct Recorder {
-    queue: Arc<Queue>,
+    pub(super) queue: Arc<Queue>,
     counters: Arc<Counters>,
     session: Uuid,
     dir: PathBuf,
@@ -59,28 +60,40 @@ impl Recorder {
     /// # Errors
     /// [`RecordError::Schema`] for what Sift would refuse, [`RecordError::Options`], [`RecordError::Segment`].
     pub fn create(root: impl AsRef<Path>, schema: &Schema, options: RecorderOptions) -> Result<Self, RecordError> {
-        schema.check()?;
-        let requests = schema.requests();
-        options.check()?;
-        let session = Uuid::now_v7();
-        let dir = session_dir(root.as_ref(), schema.asset(), schema.run_name());
-        let every_record = options.sync == SyncPolicy::EveryRecord;
-        let flows = FlowTable::new(session, schema.flows());
-        let queue = Arc::new(Queue::new(flows, &options));
-        let asks = !syncs_by_itself(options.sync);
-        let mut writer = Writer::new(queue.clone(), options, dir.clone(), session, requests)?;
-        writer.run_id = schema.known_run_id().map(str::to_owned);
-        writer.open_segment(0)?;
-        let counters = writer.counters.clone();
-        let thread = std::thread::Builder::new().name("sift-recorder".to_owned()).spawn(move || writer.run_guarded());
-        let thread = thread.map_err(|source| {
+        let (recorder, writer) = Self::prepare(root.as_ref(), schema, options, Uuid::now_v7(), Clock::System)?;
+        let named = std::thread::Builder::new().name("sift-recorder".to_owned());
+        let thread = named.spawn(move || writer.run_guarded()).map_err(|source| {
             RecordError::Segment(Arc::new(crate::segment::SegmentError::Io {
                 action: "start the writer thread for",
-                path: dir.clone(),
+                path: recorder.dir.clone(),
                 source,
             }))
         })?;
-        Ok(Self { queue, counters, session, dir, every_record, asks, thread: Mutex::new(Some(thread)) })
+        *recorder.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        Ok(recorder)
+    }
+
+    /// The recorder and its writer, with the first segment there, and no thread yet.
+    pub(super) fn prepare(
+        root: &Path,
+        schema: &Schema,
+        options: RecorderOptions,
+        session: Uuid,
+        clock: Clock,
+    ) -> Result<(Self, Writer), RecordError> {
+        schema.check()?;
+        let requests = schema.requests();
+        options.check()?;
+        let dir = session_dir(root, schema.asset(), schema.run_name());
+        let every_record = options.sync == SyncPolicy::EveryRecord;
+        let flows = FlowTable::new(session, schema.flows());
+        let queue = Arc::new(Queue::new(flows, &options, clock.clone()));
+        let asks = !syncs_by_itself(options.sync);
+        let mut writer = Writer::new(queue.clone(), options, dir.clone(), session, requests, clock)?;
+        writer.run_id = schema.known_run_id().map(str::to_owned);
+        writer.open_segment(0)?;
+        let counters = writer.counters.clone();
+        Ok((Self { queue, counters, session, dir, every_record, asks, thread: Mutex::default() }, writer))
     }
 
     /// The session's id.
@@ -358,6 +371,11 @@ impl Recorder {
         self.queue.finish();
         // A panic of the writer would be a bug; it shows as records that aren't durable.
         let _ = thread.join();
+        self.outcome()
+    }
+
+    /// How the session ended.
+    pub(super) fn outcome(&self) -> Result<RecorderStats, RecordError> {
         let failure = self.queue.lock().failure.clone();
         match failure {
             Some(source) => Err(RecordError::Failed { source, not_durable_from: self.durable_seq() }),

@@ -1,13 +1,11 @@
 //! Finding out who a segment is: what HEADER, SEAL and name say, and which of them is right.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::Path;
+use std::io;
 
 use uuid::Uuid;
 
 use super::name::SegmentName;
-use super::source::{Source, read_at};
+use super::source::Source;
 use crate::format::{
     Bounded, FRAME_HEADER_BYTES, Frame, FrameHeader, Kind, MAGIC, PayloadDecoder, Scanner, Seal, SegmentHeader, Step,
     TRAILER_BYTES, decode_trailer, segment_id,
@@ -38,7 +36,7 @@ impl Identity {
 }
 
 /// [F-37]: the segment's id where HEADER, SEAL and name may disagree: the one that most sound frames carry.
-pub(super) fn settle(path: &Path, ids: [Option<u64>; 3]) -> io::Result<Option<u64>> {
+pub(super) fn settle(source: &mut Source, ids: [Option<u64>; 3]) -> io::Result<Option<u64>> {
     let mut claims: Vec<u64> = Vec::new();
     for id in ids.into_iter().flatten() {
         if !claims.contains(&id) {
@@ -50,7 +48,7 @@ pub(super) fn settle(path: &Path, ids: [Option<u64>; 3]) -> io::Result<Option<u6
     }
     let mut best: Option<(u64, u64)> = None;
     for id in claims {
-        let frames = count_frames(path, id)?;
+        let frames = count_frames(source, id)?;
         if best.is_none_or(|(_, most)| frames > most) {
             best = Some((id, frames));
         }
@@ -59,15 +57,18 @@ pub(super) fn settle(path: &Path, ids: [Option<u64>; 3]) -> io::Result<Option<u6
 }
 
 /// How many sound frames of the segment `id` the file has.
-fn count_frames(path: &Path, id: u64) -> io::Result<u64> {
-    let mut source = Source::open(path, false)?;
+fn count_frames(source: &mut Source, id: u64) -> io::Result<u64> {
+    source.rewind();
     let mut scanner = Scanner::new(Some(id));
     let mut frames = 0;
     loop {
         let (window, at_end) = source.window(scanner.position());
         match scanner.step(window, at_end) {
             Step::NeedMore(bytes) => source.fill(scanner.position(), bytes)?,
-            Step::End => return Ok(frames),
+            Step::End => {
+                source.rewind();
+                return Ok(frames);
+            }
             Step::Frame(_) => frames += 1,
             Step::Damage(_) | Step::Torn(_) => {}
         }
@@ -98,33 +99,32 @@ pub(super) fn identify(
 }
 
 /// The HEADER frame, if it is sound.
-pub(super) fn read_header(file: &mut File) -> io::Result<Option<(SegmentHeader, FrameHeader)>> {
-    read_frame(file, MAGIC.len() as u64, Kind::Header)
+pub(super) fn read_header(source: &mut Source) -> io::Result<Option<(SegmentHeader, FrameHeader)>> {
+    read_frame(source, MAGIC.len() as u64, Kind::Header)
 }
 
 /// The SEAL frame that the trailer points at ([F-26]), if both are sound.
-pub(super) fn read_seal(file: &mut File, bytes: u64) -> io::Result<Option<(Seal, FrameHeader)>> {
+pub(super) fn read_seal(source: &mut Source, bytes: u64) -> io::Result<Option<(Seal, FrameHeader)>> {
     let mut trailer = [0; TRAILER_BYTES];
     let Some(at) = bytes.checked_sub(TRAILER_BYTES as u64) else { return Ok(None) };
-    if !read_at(file, at, &mut trailer)? {
+    if !source.peek(at, &mut trailer)? {
         return Ok(None);
     }
     let Some(offset) = decode_trailer(&trailer).filter(|&offset| offset < at) else { return Ok(None) };
-    read_frame(file, offset, Kind::Seal)
+    read_frame(source, offset, Kind::Seal)
 }
 
 /// The message of the frame of this kind at `offset`, if there is a sound one.
-fn read_frame<M: Bounded>(file: &mut File, offset: u64, kind: Kind) -> io::Result<Option<(M, FrameHeader)>> {
+fn read_frame<M: Bounded>(source: &mut Source, offset: u64, kind: Kind) -> io::Result<Option<(M, FrameHeader)>> {
     let mut bytes = [0; FRAME_HEADER_BYTES];
-    if !read_at(file, offset, &mut bytes)? {
+    if !source.peek(offset, &mut bytes)? {
         return Ok(None);
     }
     let Some(header) = FrameHeader::decode(&bytes, offset, None).ok().filter(|header| header.kind == kind) else {
         return Ok(None);
     };
-    // Grows with what is there; bounded by [F-14] all the same.
-    let mut stored = Vec::new();
-    file.take(u64::from(header.stored_len)).read_to_end(&mut stored)?;
+    // Bounded by [F-14] when the header was read.
+    let stored = source.read(offset + FRAME_HEADER_BYTES as u64, header.stored_len)?;
     if stored.len() != header.stored_len as usize || crc32fast::hash(&stored) != header.payload_crc {
         return Ok(None);
     }

@@ -6,6 +6,8 @@ mod map;
 mod name;
 mod pbfs;
 mod reader;
+#[cfg(feature = "sim")]
+mod sim;
 mod source;
 mod storage;
 mod writer;
@@ -15,6 +17,8 @@ pub use identity::Identity;
 pub use name::{OPEN_SUFFIX, SEALED_SUFFIX, SegmentName, component, session_dir};
 pub use pbfs::{PbfsEvent, PbfsReader, SNIFF_BYTES, is_pbfs};
 pub use reader::{Batch, Event, SegmentReader, SkipReason, Skipped};
-pub(crate) use source::open_file;
-pub use storage::{Disk, FileLock, LockKind, Storage, StorageFile};
+#[cfg(feature = "sim")]
+pub use sim::{SimDisk, SimFault, SimFiles, SimImage, SimOp};
+pub(crate) use storage::open_file;
+pub use storage::{Disk, FileLock, LockKind, Storage, StorageFile, StorageRead};
 pub use writer::{PendingFrame, SegmentWriter};

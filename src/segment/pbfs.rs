@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::SegmentError;
 use super::source::Source;
+use super::storage::StorageRead;
 use crate::format::{Damage, PBFS_HEADER_BYTES, PbfsChunk, PbfsScanner, PbfsStep, Torn};
 
 /// How far into a file a sound chunk is looked for, in bytes, before it is taken for something else: a little more than
@@ -38,9 +39,17 @@ impl PbfsReader {
     /// # Errors
     /// [`SegmentError::Io`].
     pub fn open(path: &Path) -> Result<Self, SegmentError> {
-        // Nothing tells whether such a file is finished.
-        let source = Source::open(path, false).map_err(SegmentError::io("read", path))?;
-        Ok(Self { path: path.to_owned(), source, scanner: PbfsScanner::new(), limit: u64::MAX })
+        // Nothing tells whether such a file is finished, so it is never mapped.
+        Ok(Self::over(path, Source::open(path).map_err(SegmentError::io("read", path))?))
+    }
+
+    /// Reads a file that is open already; errors call it `path`.
+    pub fn from_reader(path: &Path, file: Box<dyn StorageRead>) -> Self {
+        Self::over(path, Source::plain(file))
+    }
+
+    fn over(path: &Path, source: Source) -> Self {
+        Self { path: path.to_owned(), source, scanner: PbfsScanner::new(), limit: u64::MAX }
     }
 
     /// The file.

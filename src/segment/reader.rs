@@ -1,12 +1,14 @@
 //! Reading one segment, whatever its state: sealed, open, torn, damaged. Readers never write.
 
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::error::SegmentError;
 use super::identity::{Identity, identify, read_header, read_seal, settle};
 use super::name::SegmentName;
-use super::source::{Source, open_file};
+use super::source::Source;
+use super::storage::StorageRead;
 use crate::format::{
     AddedFlows, Bounded, Damage, DamageCause, FLAG_BARE, FRAME_HEADER_BYTES, Frame, FrameHeader, Kind, MAGIC,
     MarkMessage, PayloadDecoder, PayloadError, Records, SYNC_MARKER, Scanner, Seal, SegmentHeader, Step, TimeRange,
@@ -122,10 +124,26 @@ impl SegmentReader {
 
     fn open_as(path: &Path, may_map: bool) -> Result<Self, SegmentError> {
         let io_error = |source| SegmentError::Io { action: "read", path: path.to_owned(), source };
-        let mut file = open_file(path).map_err(io_error)?;
-        let bytes = file.metadata().map_err(io_error)?.len();
-        let mut header = read_header(&mut file).map_err(io_error)?;
-        let mut seal = read_seal(&mut file, bytes).map_err(io_error)?;
+        let mut reader = Self::over(path, Source::open(path).map_err(io_error)?).map_err(io_error)?;
+        // Only a file that its writer has finished with is mapped.
+        if may_map && reader.seal.is_some() && SegmentName::of_path(path).is_some_and(|name| !name.open) {
+            reader.source = Source::map(path).map_err(io_error)?;
+        }
+        Ok(reader)
+    }
+
+    /// Reads a segment that is open already; its name, and what errors call it, are `path`'s.
+    ///
+    /// # Errors
+    /// [`SegmentError::Io`]. Damage isn't an error.
+    pub fn from_reader(path: &Path, file: Box<dyn StorageRead>) -> Result<Self, SegmentError> {
+        Self::over(path, Source::plain(file)).map_err(SegmentError::io("read", path))
+    }
+
+    fn over(path: &Path, mut source: Source) -> io::Result<Self> {
+        let bytes = source.len()?;
+        let mut header = read_header(&mut source)?;
+        let mut seal = read_seal(&mut source, bytes)?;
         let name = SegmentName::of_path(path);
         let ids = [
             header.as_ref().map(|(_, frame)| frame.segment_id),
@@ -133,13 +151,10 @@ impl SegmentReader {
             name.map(|name| segment_id(name.session, name.index)),
         ];
         // [F-37]: a HEADER or SEAL that stale bytes of another segment left in this file's place says nothing of it.
-        let id = settle(path, ids).map_err(io_error)?;
+        let id = settle(&mut source, ids)?;
         header = header.filter(|(_, frame)| id == Some(frame.segment_id));
         seal = seal.filter(|(_, frame)| id == Some(frame.segment_id));
         let identity = identify(header, seal.as_ref(), name);
-        // Only a file that its writer has finished with is mapped.
-        let sealed = seal.is_some() && name.is_some_and(|name| !name.open);
-        let source = Source::open(path, may_map && sealed).map_err(io_error)?;
         let seal_offset = seal.as_ref().map_or(u64::MAX, |(_, frame)| frame.offset);
         Ok(Self {
             path: path.to_owned(),

@@ -1,32 +1,46 @@
 //! Bytes of a file, as windows for a scanner: mapped where the file can't change any more, read where it may.
 
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::fmt;
+use std::io::{self, Read, SeekFrom};
 use std::path::Path;
 
 use super::map;
-use super::storage::NOT_REGULAR;
+use super::storage::{Disk, Storage, StorageRead, open_file};
 
 /// Bytes read at a time from files that may change.
 const READ_BYTES: usize = 256 << 10;
 
 /// A file's bytes from some position on.
-#[derive(Debug)]
 pub(crate) enum Source {
     /// A sealed file, all of it at hand.
     Mapped(memmap2::Mmap),
     /// A file that may grow or shrink: mapping it would end the process when it shrinks.
-    Plain { file: File, buffer: Vec<u8>, begin: u64, at_end: bool },
+    Plain { file: Box<dyn StorageRead>, buffer: Vec<u8>, begin: u64, at_end: bool },
 }
 
 impl Source {
-    /// Opens `path`; `sealed` says that nobody changes it any more.
-    pub(crate) fn open(path: &Path, sealed: bool) -> io::Result<Self> {
+    /// Opens `path`, to be read.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self::plain(Disk.open(path)?))
+    }
+
+    /// Maps `path`, which nobody changes any more. An empty file can't be mapped: it is opened to be read.
+    pub(crate) fn map(path: &Path) -> io::Result<Self> {
         let file = open_file(path)?;
-        if sealed && file.metadata()?.len() > 0 {
-            return Ok(Self::Mapped(map::map(&file)?));
+        if file.metadata()?.len() == 0 { Ok(Self::plain(Box::new(file))) } else { Ok(Self::Mapped(map::map(&file)?)) }
+    }
+
+    /// Reads `file`.
+    pub(crate) fn plain(file: Box<dyn StorageRead>) -> Self {
+        Self::Plain { file, buffer: Vec::new(), begin: 0, at_end: false }
+    }
+
+    /// Bytes in the file.
+    pub(crate) fn len(&mut self) -> io::Result<u64> {
+        match self {
+            Self::Mapped(map) => Ok(map.len() as u64),
+            Self::Plain { file, .. } => file.seek(SeekFrom::End(0)),
         }
-        Ok(Self::Plain { file, buffer: Vec::new(), begin: 0, at_end: false })
     }
 
     /// The bytes from `position` on that are at hand, and whether the file ends with them.
@@ -54,9 +68,17 @@ impl Source {
         let wanted = bytes.saturating_sub(buffer.len()).max(READ_BYTES).max(buffer.len() / 4);
         file.seek(SeekFrom::Start(*begin + buffer.len() as u64))?;
         // Grows with what is there, not with what a length in the file claims.
-        let read = file.by_ref().take(wanted as u64).read_to_end(buffer)?;
+        let read = file.take(wanted as u64).read_to_end(buffer)?;
         *at_end = read < wanted;
         Ok(())
+    }
+
+    /// Windows begin at the file's first byte again.
+    pub(crate) fn rewind(&mut self) {
+        if let Self::Plain { buffer, begin, at_end, .. } = self {
+            buffer.clear();
+            (*begin, *at_end) = (0, false);
+        }
     }
 
     /// Fills `bytes` from `position` on, whatever the windows are; false if the file ends before.
@@ -71,6 +93,21 @@ impl Source {
         Ok(true)
     }
 
+    /// At most `most` bytes from `position` on, whatever the windows are.
+    pub(crate) fn read(&mut self, position: u64, most: u32) -> io::Result<Vec<u8>> {
+        match self {
+            Self::Mapped(map) => Ok(tail(map, position).iter().take(most as usize).copied().collect()),
+            Self::Plain { file, .. } => {
+                let mut bytes = Vec::new();
+                if read_at(file, position, &mut [])? {
+                    // Grows with what is there.
+                    file.take(most.into()).read_to_end(&mut bytes)?;
+                }
+                Ok(bytes)
+            }
+        }
+    }
+
     /// The file may have grown since its end was met: the next window that reaches it doesn't count as the last.
     pub(crate) fn forget_end(&mut self) {
         if let Self::Plain { at_end, .. } = self {
@@ -79,16 +116,18 @@ impl Source {
     }
 }
 
-/// Opens a file for reading. A pipe would wait for a writer, and a device has no end: both are refused.
-pub(crate) fn open_file(path: &Path) -> io::Result<File> {
-    match path.metadata()?.is_file() {
-        true => File::open(path),
-        false => Err(io::Error::new(io::ErrorKind::InvalidInput, NOT_REGULAR)),
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, bytes) = match self {
+            Self::Mapped(map) => ("Mapped", map.len()),
+            Self::Plain { buffer, .. } => ("Plain", buffer.len()),
+        };
+        f.debug_struct(kind).field("bytes_at_hand", &bytes).finish_non_exhaustive()
     }
 }
 
 /// Fills `bytes` from `offset` on; false if the file is too short.
-pub(crate) fn read_at(file: &mut File, offset: u64, bytes: &mut [u8]) -> io::Result<bool> {
+fn read_at(file: &mut dyn StorageRead, offset: u64, bytes: &mut [u8]) -> io::Result<bool> {
     // No file system has a file of that size: an offset out of a hostile index.
     let seek = file.seek(SeekFrom::Start(offset)).map(|_| ());
     match seek.and_then(|()| file.read_exact(bytes)) {
@@ -111,7 +150,7 @@ mod tests {
         let path = dir.path().join("file");
         let len = 8 << 20;
         std::fs::write(&path, vec![7; len]).unwrap();
-        let mut source = Source::open(&path, false).unwrap();
+        let mut source = Source::open(&path).unwrap();
         let (mut fills, mut position) = (0, 0);
         // A scanner that always wants half of the file behind the byte at which it stands.
         while !source.window(position).1 {

@@ -2,7 +2,7 @@
 //! replayer's checkpoints know no other way to a disk, so that tests can put a failing or crashing one in its place.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Cursor, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -46,6 +46,14 @@ pub trait Storage: Send + Sync + 'static {
     /// [`io::ErrorKind::InvalidInput`] if it isn't a regular file.
     fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>>;
 
+    /// Opens a file for reading, from anywhere in it. The default takes all of it into memory.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn open(&self, path: &Path) -> io::Result<Box<dyn StorageRead>> {
+        Ok(Box::new(Cursor::new(self.read(path, u64::MAX)?)))
+    }
+
     /// Removes a file; durable only after [`sync_dir`](Self::sync_dir).
     ///
     /// # Errors
@@ -71,6 +79,11 @@ pub trait Storage: Send + Sync + 'static {
         Err(io::ErrorKind::Unsupported.into())
     }
 }
+
+/// A file that is read: nothing of it is changed.
+pub trait StorageRead: Read + Seek + Send + Sync {}
+
+impl<T: Read + Seek + Send + Sync> StorageRead for T {}
 
 /// How a file is locked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -200,6 +213,10 @@ impl Storage for Disk {
         if bytes.len() as u64 > limit { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
     }
 
+    fn open(&self, path: &Path) -> io::Result<Box<dyn StorageRead>> {
+        Ok(Box::new(open_file(path)?))
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
     }
@@ -231,8 +248,16 @@ fn check_regular(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Opens a file for reading, also through a link. A pipe would wait for a writer, and a device has no end: both are refused.
+pub(crate) fn open_file(path: &Path) -> io::Result<File> {
+    match path.metadata()?.is_file() {
+        true => File::open(path),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, NOT_REGULAR)),
+    }
+}
+
 /// What is said of it.
-pub(super) const NOT_REGULAR: &str = "it is not a regular file, but a link, a pipe or a device";
+const NOT_REGULAR: &str = "it is not a regular file, but a link, a pipe or a device";
 
 /// Whether a lock was had.
 fn held(locked: Result<(), TryLockError>) -> io::Result<bool> {

@@ -1,32 +1,58 @@
 //! Integration tests: one binary, one module per subject.
+//!
+//! What concerns the format, segments and the recorder is tested without any feature, too
+//! (`cargo test --no-default-features`); all the rest needs `cli`.
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "tests")]
 
+#[cfg(feature = "cli")]
 mod after;
+#[cfg(feature = "cli")]
 mod backup;
+#[cfg(feature = "cli")]
 mod catalog;
+#[cfg(feature = "cli")]
 mod checkpoints;
+#[cfg(feature = "cli")]
 mod cli;
+#[cfg(feature = "cli")]
 mod copies;
 mod crash;
 mod damage;
+#[cfg(feature = "cli")]
 mod dead_letters;
+#[cfg(feature = "cli")]
 mod demo;
+#[cfg(feature = "cli")]
 mod exits;
+#[cfg(feature = "cli")]
 mod faulty;
+#[cfg(feature = "cli")]
 mod hostile;
 mod layering;
 mod pbfs;
+mod power_cuts;
+
+#[cfg(feature = "cli")]
 mod proxy;
+#[cfg(feature = "cli")]
 mod receiver;
 mod record;
+#[cfg(feature = "cli")]
 mod replay;
+#[cfg(feature = "cli")]
 mod rescan;
+#[cfg(feature = "cli")]
 mod rewrite;
+#[cfg(feature = "cli")]
 mod select;
+#[cfg(feature = "cli")]
 mod skipping;
 mod spec;
+#[cfg(all(feature = "cli", feature = "stream", feature = "tracing"))]
 mod stream;
 mod support;
+#[cfg(feature = "cli")]
 mod survival;
 mod vectors;
+#[cfg(feature = "cli")]
 mod watch;

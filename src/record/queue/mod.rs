@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use self::waiting::Wakers;
 pub(super) use self::writer_side::Task;
+use super::clock::Clock;
 use super::error::RecordError;
 use super::flow_table::FlowTable;
 use super::frame_builder::{FilledFrame, FrameBuilder, buffer_bytes};
@@ -101,6 +102,7 @@ pub(super) struct Queue {
     max_spare: usize,
     on_full: OnFull,
     flush_interval: Duration,
+    clock: Clock,
 }
 
 /// Pieces of work that aren't frames and may wait for the writer. Programs make few; a disk that hangs mustn't make
@@ -110,9 +112,9 @@ const MAX_OTHER_WORK: usize = 256;
 const REASON: &str = "the disk was slower than what was recorded";
 
 impl Queue {
-    pub(super) fn new(flows: FlowTable, options: &RecorderOptions) -> Self {
+    pub(super) fn new(flows: FlowTable, options: &RecorderOptions, clock: Clock) -> Self {
         let RecorderOptions { frame_bytes, buffers: max_waiting, unsynced_bytes, on_full, .. } = *options;
-        let mut frame = FrameBuilder::new(frame_bytes);
+        let mut frame = FrameBuilder::new(frame_bytes, clock.clone());
         frame.set_flow_count(flows.len());
         let state = State {
             flows,
@@ -149,6 +151,7 @@ impl Queue {
             max_spare: max_waiting.saturating_mul(2).saturating_add(unsynced_bytes / buffer_bytes(frame_bytes)),
             on_full,
             flush_interval: options.flush_after(),
+            clock,
         }
     }
 

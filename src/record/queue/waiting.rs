@@ -32,6 +32,25 @@ impl Wakers {
 }
 
 impl Queue {
+    /// Asks for all that was recorded to be made durable, as `wait_durable` does, but doesn't wait.
+    #[cfg(feature = "sim")]
+    pub(in crate::record) fn ask_durable(&self) -> Result<Ticket, RecordError> {
+        let mut state = self.room(true)?;
+        let ticket = self.submit(&mut state, None);
+        self.want(&mut state, ticket);
+        Ok(ticket)
+    }
+
+    /// What has become of that: `None` if it isn't decided.
+    #[cfg(feature = "sim")]
+    pub(in crate::record) fn made_durable(&self, ticket: Ticket) -> Option<Result<(), RecordError>> {
+        let state = self.lock();
+        if state.durable_tickets > ticket {
+            return Some(Ok(()));
+        }
+        self.failed(&state).or_else(|| state.ended.then_some(RecordError::Finished)).map(Err)
+    }
+
     /// Ready when a record that may not wait would find room, or fail for another reason.
     pub(in crate::record) fn poll_room(&self, context: &Context<'_>) -> Poll<()> {
         let mut state = self.lock();

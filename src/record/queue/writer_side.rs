@@ -23,22 +23,11 @@ impl Queue {
     pub(in crate::record) fn next_task(&self, deadline: Option<Instant>) -> Task {
         let mut state = self.lock();
         let task = loop {
-            // An interval that no clock can hold means never.
-            let frame_due = state.frame.began().and_then(|began| began.checked_add(self.flush_interval));
-            let now = Instant::now();
-            let wanted = state.wanted >= state.durable_tickets;
-            // Somebody waits for what is in the frame, or it has lain long enough.
-            let due = state.wanted >= state.next_ticket || frame_due.is_some_and(|due| due <= now);
-            if !state.frame.is_empty() && (due || state.finishing) {
-                self.hand_over_frame(&mut state);
+            let now = self.clock.now();
+            if let Some(task) = self.ready(&mut state, now) {
+                break task;
             }
-            if state.finishing {
-                self.push_drops(&mut state);
-                break Task::Finish(state.take_work());
-            }
-            if !state.work.is_empty() || wanted {
-                break Task::Write(state.take_work(), wanted);
-            }
+            let frame_due = self.frame_due(&state);
             // A frame that is begun while the writer sleeps wakes it, to learn of the frame's deadline.
             state.writer_idle = state.frame.is_empty();
             state = match [deadline, frame_due].into_iter().flatten().min() {
@@ -50,6 +39,37 @@ impl Queue {
         };
         self.wake_for_room(state);
         task
+    }
+
+    /// What there is to do now, without waiting for any; `None` if nothing is.
+    #[cfg(feature = "sim")]
+    pub(in crate::record) fn task_now(&self, deadline: Option<Instant>) -> Option<Task> {
+        let (mut state, now) = (self.lock(), self.clock.now());
+        let timeout = || deadline.is_some_and(|deadline| deadline <= now).then_some(Task::Timeout);
+        let task = self.ready(&mut state, now).or_else(timeout)?;
+        self.wake_for_room(state);
+        Some(task)
+    }
+
+    /// When the frame that is being filled is to be written though it isn't full.
+    fn frame_due(&self, state: &State) -> Option<Instant> {
+        // An interval that no clock can hold means never.
+        state.frame.began().and_then(|began| began.checked_add(self.flush_interval))
+    }
+
+    /// What waits to be done.
+    fn ready(&self, state: &mut State, now: Instant) -> Option<Task> {
+        let wanted = state.wanted >= state.durable_tickets;
+        // Somebody waits for what is in the frame, or it has lain long enough.
+        let due = state.wanted >= state.next_ticket || self.frame_due(state).is_some_and(|due| due <= now);
+        if !state.frame.is_empty() && (due || state.finishing) {
+            self.hand_over_frame(state);
+        }
+        if state.finishing {
+            self.push_drops(state);
+            return Some(Task::Finish(state.take_work()));
+        }
+        (!state.work.is_empty() || wanted).then(|| Task::Write(state.take_work(), wanted))
     }
 
     /// Wakes who waits for something to be durable.

@@ -14,12 +14,11 @@ use prost::Message;
 use uuid::Uuid;
 
 use self::unsynced::{Unseen, Unsynced, UnsyncedFrame};
-use super::clock::SessionClock;
+use super::clock::{Clock, SessionClock};
 use super::frame_builder::FilledFrame;
 use super::options::RecorderOptions;
 use super::queue::{Queue, Task, Ticket, Work, WorkQueue};
 use super::stats::Counters;
-use super::value::Timestamp;
 use crate::format::{
     Abandoned, AddedFlows, ClockStep, Codec, FORMAT_VERSION, FRAME_HEADER_BYTES, IngestionConfig, Kind, Mark,
     MarkMessage, PayloadEncoder, SegmentHeader, TimeRange,
@@ -63,6 +62,7 @@ impl Writer {
         dir: PathBuf,
         session: Uuid,
         (config, run): (Vec<u8>, Option<Vec<u8>>),
+        clock: Clock,
     ) -> Result<Self, SegmentError> {
         let flow_names = queue.lock().flows.names();
         Ok(Self {
@@ -77,7 +77,7 @@ impl Writer {
             run,
             run_id: None,
             segment: None,
-            segment_began: Instant::now(),
+            segment_began: clock.now(),
             next_index: 0,
             compressed: Vec::new(),
             closed_bytes: 0,
@@ -86,7 +86,7 @@ impl Writer {
             unsynced: Unsynced::default(),
             last_ticket: 0,
             written_seq: 0,
-            clock: SessionClock::start(),
+            clock: SessionClock::start(clock),
         })
     }
 
@@ -97,7 +97,7 @@ impl Writer {
             session_id: self.session.as_bytes().to_vec(),
             segment_index: self.next_index,
             first_seq,
-            wall_clock_ns: Timestamp::now().unix_ns(),
+            wall_clock_ns: self.clock.wall_ns(),
             monotonic_ns: self.clock.steady_ns(),
             recorder: self.options.program.clone(),
             recorder_version: self.options.program_version.clone(),
@@ -110,7 +110,7 @@ impl Writer {
         self.next_index += 1;
         let segment = SegmentWriter::create(self.options.storage.clone(), &self.dir, self.session, header)?;
         self.counters.segments.fetch_add(1, Ordering::Relaxed);
-        self.segment_began = Instant::now();
+        self.segment_began = self.clock.now();
         self.segment = Some(segment);
         self.count_bytes();
         Ok(())
@@ -126,6 +126,11 @@ impl Writer {
     pub(super) fn run_guarded(mut self) {
         let result = catch_unwind(AssertUnwindSafe(|| self.run()));
         let result = result.unwrap_or_else(|_| Err(SegmentError::Abandoned { path: self.dir.clone() }));
+        self.over(result);
+    }
+
+    /// Nothing more is written.
+    pub(super) fn over(&mut self, result: Result<(), SegmentError>) {
         if let Err(error) = result {
             let at_hand = std::mem::take(&mut self.at_hand);
             self.queue.fail(Arc::new(error), self.unsynced.take_data(), at_hand);
@@ -134,19 +139,25 @@ impl Writer {
     }
 
     fn run(&mut self) -> Result<(), SegmentError> {
-        loop {
-            match self.queue.next_task(self.deadline()) {
-                Task::Write(work, wanted) => {
-                    self.process(work)?;
-                    self.sync_if(wanted)?;
-                }
-                Task::Timeout => self.sync_if(false)?,
-                Task::Finish(work) => {
-                    self.process(work)?;
-                    return self.end();
-                }
+        while !self.perform(self.queue.next_task(self.deadline()))? {}
+        Ok(())
+    }
+
+    /// Does what there is to do; returns whether that was all, for ever.
+    pub(super) fn perform(&mut self, task: Task) -> Result<bool, SegmentError> {
+        match task {
+            Task::Write(work, wanted) => {
+                self.process(work)?;
+                self.sync_if(wanted)?;
+            }
+            Task::Timeout => self.sync_if(false)?,
+            Task::Finish(work) => {
+                self.process(work)?;
+                self.end()?;
+                return Ok(true);
             }
         }
+        Ok(false)
     }
 
     fn process(&mut self, work: WorkQueue) -> Result<(), SegmentError> {
@@ -229,7 +240,7 @@ impl Writer {
     }
 
     fn write_mark(&mut self, mark: Mark) -> Result<(), SegmentError> {
-        let wall_clock_ns = Timestamp::now().unix_ns();
+        let wall_clock_ns = self.clock.wall_ns();
         let message = MarkMessage { wall_clock_ns, mark: Some(mark) };
         self.write_message(Kind::Mark, TimeRange::at(wall_clock_ns), &message)
     }
@@ -240,7 +251,7 @@ impl Writer {
         if unsynced.frame.kind == Kind::Data {
             self.written_seq = unsynced.frame.end_seq();
         }
-        self.unsynced.push(unsynced, began);
+        self.unsynced.push(unsynced, began.unwrap_or_else(|| self.clock.now()));
         let opened = match self.segment {
             Some(_) => Ok(()),
             None => self.open_segment(first_seq),
@@ -272,7 +283,7 @@ impl Writer {
         self.counters.io_errors.fetch_add(1, Ordering::Relaxed);
         let failed = self.close().map_or(self.next_index.saturating_sub(1), |segment| segment.index());
         let mark = Mark::Abandoned(Abandoned { segment_index: failed, error: error.to_string() });
-        let wall_clock_ns = Timestamp::now().unix_ns();
+        let wall_clock_ns = self.clock.wall_ns();
         let message = MarkMessage { wall_clock_ns, mark: Some(mark) };
         let first_seq = self.unsynced.first_seq().unwrap_or(self.written_seq);
         let times = TimeRange::at(wall_clock_ns);

@@ -9,7 +9,7 @@ use crate::segment::SegmentError;
 
 impl Writer {
     /// When something is due that no new work announces.
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    pub(in crate::record) fn deadline(&self) -> Option<Instant> {
         let sync = match self.options.sync {
             SyncPolicy::Interval(interval) => self.unsynced.since().and_then(|since| since.checked_add(interval)),
             _ => None,
@@ -21,7 +21,7 @@ impl Writer {
 
     pub(super) fn rotate_if_due(&mut self) -> Result<(), SegmentError> {
         let Some(segment) = &self.segment else { return Ok(()) };
-        let old = self.options.segment_age.is_some_and(|age| self.segment_began.elapsed() >= age);
+        let old = self.options.segment_age.is_some_and(|age| self.clock.since(self.segment_began) >= age);
         if segment.len() >= self.options.segment_bytes || (old && !segment.is_empty()) { self.seal() } else { Ok(()) }
     }
 
@@ -60,7 +60,9 @@ impl Writer {
         let due = match self.options.sync {
             // Whoever waits for a record says so; until then, more may join the same sync.
             SyncPolicy::EveryRecord | SyncPolicy::OnRotation => false,
-            SyncPolicy::Interval(interval) => self.unsynced.since().is_some_and(|since| since.elapsed() >= interval),
+            SyncPolicy::Interval(interval) => {
+                self.unsynced.since().is_some_and(|since| self.clock.since(since) >= interval)
+            }
             SyncPolicy::Bytes(bytes) => self.unsynced.raw_bytes() >= bytes,
         };
         wanted || due || self.unsynced.bytes() >= self.options.unsynced_bytes

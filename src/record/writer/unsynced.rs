@@ -77,11 +77,11 @@ pub(super) struct Unsynced {
 }
 
 impl Unsynced {
-    /// Adds a frame whose first record was put in when it `began`.
-    pub(super) fn push(&mut self, frame: UnsyncedFrame, began: Option<Instant>) {
+    /// Adds a frame that isn't durable since `since`: when its first record was put in, or now.
+    pub(super) fn push(&mut self, frame: UnsyncedFrame, since: Instant) {
         self.bytes += frame.frame.buffer.len();
         self.raw_bytes += u64::from(frame.frame.raw_len);
-        self.since = self.since.or(began).or_else(|| Some(Instant::now()));
+        self.since.get_or_insert(since);
         self.frames.push(frame);
     }
 

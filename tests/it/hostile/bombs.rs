@@ -1,14 +1,14 @@
 //! Few bytes that decompress to many, or that are little text and many objects.
 
-use super::make::{Made, channel, compressed, config, flow, ordinary_config};
+use super::make::{Made, compressed, config, flow, ordinary_config};
 use super::place::Place;
-use crate::support::format::{DATA, FrameSpec, HEADER, MARK, Pb, SCHEMA, SEAL, payload};
+use crate::support::format::{DATA, FrameSpec, HEADER, MARK, Pb, SCHEMA, SEAL};
 
 /// The largest payload.
 const LARGEST: usize = 64 << 20;
 
-/// Bombs of a kind that are in one file.
-const EACH: u64 = 12;
+/// Bombs of a kind that are in one file: more than fit into memory together with what a message of them takes.
+const EACH: u64 = 4;
 
 /// [F-15]
 #[test]
@@ -24,7 +24,7 @@ fn a_payload_that_decompresses_to_more_than_it_says_is_malformed() {
         made.data(0, 3);
         place.put(made.open_name(), &made.bytes);
     }
-    let said = place.run();
+    let said = place.run_few();
     said.says("replay", 3, &["what it holds is malformed", ".sfr.open at byte"]);
     assert_eq!(said.figure("records_already_acknowledged"), 12);
     assert_eq!(said.figure("damaged_places"), 12);
@@ -49,7 +49,7 @@ fn many_bombs_in_one_file_are_one_bomb_at_a_time() {
     }
     made.data(EACH, 3);
     let place = Place::with(&made.open_name(), &made.bytes);
-    let said = place.run();
+    let said = place.run_few();
     said.says("replay", 3, &["at byte", "lost", "what it holds is malformed"]);
     assert_eq!(said.figure("records_already_acknowledged"), 3);
 }
@@ -71,7 +71,7 @@ fn the_largest_records_are_delivered_one_after_the_other_or_refused() {
         made.frame(spec);
     }
     let place = Place::with(&made.open_name(), &made.bytes);
-    let said = place.run();
+    let said = place.run_few();
     // The receiver takes no message of that size; whoever does gets them.
     said.says("replay", 3, &["refused and kept as dead letters"]);
     assert_eq!(said.figure("records_found"), 3);
@@ -110,8 +110,8 @@ fn messages_of_millions_of_parts_are_malformed() {
     let message = Pb(run.header_message(&ordinary_config())).always_bytes(11, &tags).0;
     run.frame(FrameSpec { kind: HEADER, ..compressed_payload(message) }).data(0, 3);
     place.put(run.open_name(), &run.bytes);
-    let said = place.run();
-    said.says("ls", 0, &["schema can't be read"]);
+    let said = place.run_few();
+    said.says("ls", 0, &["schema lost"]);
     said.says("replay", 3, &["what it holds is malformed"]);
     // Of all whose schema isn't one of them.
     assert_eq!(said.figure("records_already_acknowledged"), 12);
@@ -126,7 +126,8 @@ fn compressed_payload(raw: Vec<u8>) -> FrameSpec {
 #[test]
 fn headers_of_63_mib_in_many_files_are_not_kept_together() {
     let place = Place::new();
-    for session in 0..EACH as u32 {
+    // One more than there is room for.
+    for session in 0..5 {
         let mut made = Made::new(session, 0);
         // Each is another one.
         let mut description = vec![b'x'; 63 << 20];
@@ -136,7 +137,7 @@ fn headers_of_63_mib_in_many_files_are_not_kept_together() {
         made.frame(FrameSpec { kind: HEADER, ..compressed_payload(message) }).data(0, 3);
         place.put(made.open_name(), &made.bytes);
     }
-    let said = place.run();
+    let said = place.run_few();
     said.says("ls", 0, &["rover-0", "can't be read", "on its own"]);
     said.says("replay", 3, &["on its own"]);
 }
@@ -156,7 +157,7 @@ fn notes_of_64_mib_take_no_memory_and_one_line() {
     // JSON has them whole.
     let ran = place.command(&["--dry-run", place.dir.to_str().unwrap()]);
     assert_eq!(ran.code, Some(0), "{}", &ran.stderr[..1000]);
-    for part in ["note: \"Annnn", "note: \"Lnnnn", r"\u{1b}[2J\u{202e}\n"] {
+    for part in ["note: Annnn", "note: Dnnnn", r"\u{1b}[2J\u{202e}\n"] {
         assert!(ran.stderr.contains(part), "{part}: {}", &ran.stderr[..1000.min(ran.stderr.len())]);
     }
     assert!(ran.stderr.len() < 100_000 && !ran.stderr.contains('\u{1b}'));
@@ -176,9 +177,7 @@ fn a_bomb_beside_an_honest_file_costs_nothing_of_that() {
     let mut honest = Made::ordinary(2, 0);
     honest.data(0, 7);
     place.put(honest.open_name(), &honest.bytes);
-    assert_eq!(payload(&[]).len(), 0);
-    let _ = channel("c");
-    let said = place.run();
+    let said = place.run_few();
     said.says("replay", 3, &["what it holds is malformed"]);
     assert_eq!(said.figure("records_already_acknowledged"), 7);
 }

@@ -72,9 +72,20 @@ impl Place {
     /// Runs all commands, each with little memory and against a receiver; each must come to an ordinary end.
     #[track_caller]
     pub(super) fn run(&self) -> Said {
+        self.run_those(|_| true)
+    }
+
+    /// The same with those commands that look into files in different ways: what is large takes its time.
+    #[track_caller]
+    pub(super) fn run_few(&self) -> Said {
+        self.run_those(|name| ["ls", "replay", "replay --json, again"].contains(&name))
+    }
+
+    #[track_caller]
+    fn run_those(&self, wanted: impl Fn(&str) -> bool) -> Said {
         let destination = Destination::start();
         let mut said = BTreeMap::new();
-        for (name, args) in COMMANDS {
+        for (name, args) in COMMANDS.iter().filter(|(name, _)| wanted(name)) {
             let args: Vec<_> = args.iter().map(|arg| arg.replace("URI", &destination.uri)).collect();
             let args: Vec<_> = args.iter().map(|arg| arg.replace("DIR", self.dir.to_str().unwrap())).collect();
             let ran = self.command(&args.iter().map(String::as_str).collect::<Vec<_>>());

@@ -15,7 +15,7 @@ fn deliver(config: &[u8], flow_name: &'static str, values: Vec<V>) -> super::pla
     made.header(config);
     made.frame(super::make::data_spec(0, &[Rec::new(flow_name, super::make::SECOND, 0, values)]));
     let place = Place::with(&made.open_name(), &made.bytes);
-    place.run()
+    place.run_few()
 }
 
 #[test]
@@ -24,8 +24,7 @@ fn a_flow_of_100_000_channels_is_delivered() {
     let said = deliver(&config("rover", [&flow("f", &channels)]), "f", vec![V::U64(1); LARGE as usize]);
     // More than a request may have, or more than the destination takes in one: it says so.
     said.says("ls", 0, &["rover"]);
-    let replay = said.says("replay", 3, &["flow \"f\""]);
-    replay.says("checkpoints", 0, &[]);
+    said.says("replay", 3, &["flow \"f\""]);
 }
 
 #[test]

@@ -2,14 +2,21 @@
 #![allow(unreachable_pub, reason = "a test binary exports nothing")]
 
 pub(crate) mod allocations;
+#[cfg(feature = "cli")]
 pub(crate) mod backup;
+#[cfg(feature = "cli")]
 pub(crate) mod cli;
+#[cfg(feature = "cli")]
 pub(crate) mod desk;
+#[cfg(feature = "cli")]
 pub(crate) mod destination;
+#[cfg(feature = "cli")]
 pub(crate) mod faulty;
 pub(crate) mod format;
 pub(crate) mod null_storage;
+#[cfg(feature = "cli")]
 pub(crate) mod port;
+#[cfg(feature = "cli")]
 pub(crate) mod proxy;
 pub(crate) mod recording;
 pub(crate) mod storage;
