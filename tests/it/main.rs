@@ -34,6 +34,8 @@ mod power_cuts;
 
 #[cfg(feature = "cli")]
 mod proxy;
+#[cfg(all(feature = "cli", target_os = "linux"))]
+mod real_disk;
 #[cfg(feature = "cli")]
 mod receiver;
 mod record;
