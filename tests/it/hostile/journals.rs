@@ -119,12 +119,7 @@ fn a_target_can_not_command_the_terminal() {
 #[test]
 fn links_pipes_and_devices_in_a_state_directory_are_not_followed() {
     let id = uuid::Uuid::from_bytes(super::make::session_id(5));
-    let names = [
-        "lock".to_owned(),
-        format!("checkpoints/{id}.sfj"),
-        format!("checkpoints/{id}.sfj.new"),
-        "organization".to_owned(),
-    ];
+    let names = ["lock".to_owned(), format!("checkpoints/{id}.sfj"), format!("checkpoints/{id}.sfj.new")];
     for name in names {
         for kind in ["link", "dangling link", "device", "pipe", "socket", "directory", "loop"] {
             let place = honest();
@@ -173,5 +168,23 @@ fn a_state_directory_that_is_none_is_no_obstacle() {
         assert_eq!(said.figure("records_already_acknowledged"), 5, "{kind}");
         assert_eq!(std::fs::read_to_string(&precious).unwrap(), "precious", "{kind}");
         assert!(!place.home().join("nowhere").exists(), "{kind}");
+    }
+}
+
+/// The same where recordings are received.
+#[test]
+fn a_receiver_does_not_follow_what_stands_where_its_id_should_be() {
+    for kind in ["link", "device", "pipe", "socket", "directory", "loop"] {
+        let place = Place::new();
+        let (state, precious) = (place.dir.join(".sift-replay"), place.home().join("precious"));
+        std::fs::create_dir(&state).unwrap();
+        std::fs::write(&precious, uuid::Uuid::from_bytes(super::make::session_id(7)).to_string()).unwrap();
+        let _listener = make(kind, &state.join("organization"), &precious);
+        let ran = place.command(&["receive", "--listen", "127.0.0.1:0", "--into", place.dir.to_str().unwrap()]);
+        assert_eq!(ran.code, Some(1), "{kind}: {ran:?}");
+        assert!(
+            ran.stderr.contains("organization: ") && ran.stderr.contains("the id of this store"),
+            "{kind}: {ran:?}"
+        );
     }
 }

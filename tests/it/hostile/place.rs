@@ -26,8 +26,8 @@ const COMMANDS: &[(&str, &[&str])] = &[
 /// MiB, as stored and once more decompressed; a message of it is held besides, and sent.
 const MEMORY_KIB: u64 = 1 << 20;
 
-/// So much a command may say at most.
-const MOST_SAID: u64 = 64 << 20;
+/// Bytes that a command may say at most, besides a few lines for each of what is many.
+const MOST_SAID: u64 = 16 << 20;
 
 /// A broken test must end.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -36,6 +36,8 @@ const PATIENCE: Duration = Duration::from_secs(300);
 pub(super) struct Place {
     home: Home,
     pub(super) dir: PathBuf,
+    /// Address space for each command, in KiB.
+    pub(super) memory: u64,
 }
 
 /// What the commands said.
@@ -46,7 +48,7 @@ impl Place {
         let home = Home::new();
         let dir = home.path().join("backups");
         std::fs::create_dir(&dir).unwrap();
-        Self { home, dir }
+        Self { home, dir, memory: MEMORY_KIB }
     }
 
     /// With this file in it.
@@ -100,7 +102,7 @@ impl Place {
         let program = self.home.command(args);
         let mut command = Command::new("sh");
         // The limit counts what is reserved; so each thread has no heap of its own, and there are few threads.
-        let limit = if cfg!(target_os = "linux") { format!("ulimit -v {MEMORY_KIB}; ") } else { String::new() };
+        let limit = if cfg!(target_os = "linux") { format!("ulimit -v {}; ", self.memory) } else { String::new() };
         command.args(["-c", &format!("{limit}exec \"$0\" \"$@\"")]).arg(program.get_program()).args(program.get_args());
         command.env_clear().envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
         command.env("MALLOC_ARENA_MAX", "2").env("TOKIO_WORKER_THREADS", "2");
@@ -111,7 +113,7 @@ impl Place {
         let status = wait(command.stderr(File::create(&err).unwrap()));
         let text = |path: &Path| {
             let bytes = std::fs::metadata(path).unwrap().len();
-            assert!(bytes <= MOST_SAID, "{args:?} says {bytes} bytes");
+            assert!(bytes <= MOST_SAID + super::many() * 1000, "{args:?} says {bytes} bytes");
             String::from_utf8(std::fs::read(path).unwrap()).unwrap()
         };
         let ran = Ran { code: status.code(), stdout: text(&out), stderr: text(&err) };
