@@ -1,6 +1,5 @@
 //! Finding files, and telling what they are.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -8,7 +7,7 @@ use thiserror::Error;
 use walkdir::WalkDir;
 
 use crate::format::{FRAME_HEADER_BYTES, FrameHeader, JOURNAL_MAGIC, Kind, MAGIC, SYNC_MARKER};
-use crate::segment::{DAMAGED_SUFFIX, MENDING_SUFFIX, SegmentError, SegmentName, is_pbfs};
+use crate::segment::{DAMAGED_SUFFIX, MENDING_SUFFIX, SegmentError, SegmentName, is_pbfs, open_file};
 
 /// Directory beside the backups in which the replayer keeps its own files.
 pub const STATE_DIR: &str = ".sift-replay";
@@ -191,7 +190,7 @@ pub(super) fn read_kind(path: &Path) -> Result<FileKind, SegmentError> {
     }
     let name = SegmentName::of_path(path);
     let mut begin = Vec::new();
-    let file = File::open(path).map_err(SegmentError::io("read", path))?;
+    let file = open_file(path).map_err(SegmentError::io("read", path))?;
     // A segment is known by few bytes; only files that show neither magic nor name are looked into.
     let read =
         |begin: &mut Vec<u8>, bytes| (&file).take(bytes).read_to_end(begin).map_err(SegmentError::io("read", path));

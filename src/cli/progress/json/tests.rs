@@ -36,7 +36,7 @@ fn all() -> Vec<Value> {
     catalog.ignored.push(Ignored { path: path.into(), reason: ForeignReason::Empty });
     catalog.unreadable.push(Unreadable { path: path.into(), reason: "why".to_owned() });
     let requests =
-        Requests { ingestion_config: Vec::new(), run: None, asset: "a".to_owned(), run_id: None, run_name: None };
+        Requests { ingestion_config: [].into(), run: None, asset: "a".to_owned(), run_id: None, run_name: None };
     let registration = Registration {
         ingestion_config_id: "c".to_owned(),
         asset_id: "a".to_owned(),
