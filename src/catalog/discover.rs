@@ -160,7 +160,7 @@ fn is_gone(error: &walkdir::Error) -> bool {
 }
 
 /// What the file at `path` is.
-pub(super) fn kind_of(path: &Path) -> FileKind {
+fn kind_of(path: &Path) -> FileKind {
     match read_kind(path) {
         Ok(kind) => kind,
         Err(SegmentError::Io { source, .. }) => FileKind::Unreadable(source.to_string()),
@@ -168,7 +168,8 @@ pub(super) fn kind_of(path: &Path) -> FileKind {
     }
 }
 
-fn read_kind(path: &Path) -> Result<FileKind, SegmentError> {
+/// The same, or why it can't be told.
+pub(super) fn read_kind(path: &Path) -> Result<FileKind, SegmentError> {
     let name = SegmentName::of_path(path);
     let mut begin = Vec::new();
     let file = File::open(path).map_err(SegmentError::io("read", path))?;

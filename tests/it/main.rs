@@ -29,6 +29,7 @@ mod faulty;
 #[cfg(feature = "cli")]
 mod layering;
 mod pbfs;
+mod power_cuts;
 
 #[cfg(feature = "cli")]
 mod proxy;
