@@ -92,6 +92,8 @@ pub struct Told {
     pub durable: u64,
     /// Whether all of it worked, to the end.
     pub whole: bool,
+    /// Whether the disk was to fail.
+    pub faulty: bool,
     pub flows: Vec<String>,
 }
 
@@ -196,8 +198,6 @@ struct Live<'a> {
     clock: &'a SimClock,
     flows: Vec<Flow>,
     told: Told,
-    /// Whether the disk was to fail.
-    faulty: bool,
     every_record: bool,
 }
 
@@ -232,9 +232,10 @@ impl Life {
             notes: Vec::new(),
             durable: 0,
             whole: true,
+            faulty,
             flows: names,
         };
-        let mut live = Live { recorder, clock: &clock, flows, told, faulty, every_record };
+        let mut live = Live { recorder, clock: &clock, flows, told, every_record };
         for operation in &self.operations {
             live.operate(operation);
             let durable = live.recorder.recorder().durable_seq();
@@ -261,7 +262,7 @@ impl Life {
 impl Live<'_> {
     /// Something didn't work: that must be the disk's fault.
     fn failed(&mut self, error: &RecordError) {
-        assert!(self.faulty, "{error}");
+        assert!(self.told.faulty, "{error}");
         assert!(
             matches!(error, RecordError::Failed { .. } | RecordError::Finished | RecordError::Segment(_)),
             "{error}"

@@ -373,12 +373,12 @@ mod tests {
         let word = [0, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0];
         // The same with a sound chunk behind each: each is damage of its own, with a search of its own.
         let mut between = Vec::from([0xff; 12]);
-        between.extend([1, 2, 3, 4, 0, 0, 0x40, 0, 0, 0, 0, 0, 1, 0, 0, 0]);
+        between.extend([1, 2, 3, 4, 0, 0, 4, 0, 0, 0, 0, 0, 1, 0, 0, 0]);
         put_chunk(&mut between, &[]);
-        // Each is damaged, and could be as long as the rest of the file.
-        let mut damaged = vec![1, 2, 3, 4, 0, 0, 0x20, 0, 0, 0, 0, 0, 1, 0, 0, 0];
+        // Each is damaged, and 256 KiB long by its length.
+        let mut damaged = vec![1, 2, 3, 4, 0, 0, 4, 0, 0, 0, 0, 0, 1, 0, 0, 0];
         put_chunk(&mut damaged, &[]);
-        for (piece, times) in [(&word[..], 50_000), (&between, 20_000), (&damaged, 20_000)] {
+        for (piece, times) in [(&word[..], 50_000), (&between, 60_000), (&damaged, 60_000)] {
             let (small, large) = (hashed(piece, times), hashed(piece, 2 * times));
             let most = 2 * times * piece.len() * 3 * RangeCrc::BLOCK as usize;
             assert!(small > 0 && large < small * 5 / 2 && large < most, "{small}, and for twice the file {large}");
