@@ -1,6 +1,5 @@
 //! Finding files, and telling what they are.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -8,7 +7,7 @@ use thiserror::Error;
 use walkdir::WalkDir;
 
 use crate::format::{FRAME_HEADER_BYTES, FrameHeader, JOURNAL_MAGIC, Kind, MAGIC, SYNC_MARKER};
-use crate::segment::{DAMAGED_SUFFIX, MENDING_SUFFIX, SegmentError, SegmentName, is_pbfs};
+use crate::segment::{DAMAGED_SUFFIX, MENDING_SUFFIX, SegmentError, SegmentName, is_pbfs, open_file};
 
 /// Directory beside the backups in which the replayer keeps its own files.
 pub const STATE_DIR: &str = ".sift-replay";
@@ -166,10 +165,7 @@ fn is_gone(error: &walkdir::Error) -> bool {
 }
 
 /// What the file at `path` is.
-pub(super) fn kind_of(path: &Path) -> FileKind {
-    if let Some(reason) = passed_over(path) {
-        return FileKind::Foreign(reason);
-    }
+fn kind_of(path: &Path) -> FileKind {
     match read_kind(path) {
         Ok(kind) => kind,
         Err(SegmentError::Io { source, .. }) => FileKind::Unreadable(source.to_string()),
@@ -187,10 +183,14 @@ fn passed_over(path: &Path) -> Option<ForeignReason> {
     }
 }
 
-fn read_kind(path: &Path) -> Result<FileKind, SegmentError> {
+/// The same, or why it can't be told.
+pub(super) fn read_kind(path: &Path) -> Result<FileKind, SegmentError> {
+    if let Some(reason) = passed_over(path) {
+        return Ok(FileKind::Foreign(reason));
+    }
     let name = SegmentName::of_path(path);
     let mut begin = Vec::new();
-    let file = File::open(path).map_err(SegmentError::io("read", path))?;
+    let file = open_file(path).map_err(SegmentError::io("read", path))?;
     // A segment is known by few bytes; only files that show neither magic nor name are looked into.
     let read =
         |begin: &mut Vec<u8>, bytes| (&file).take(bytes).read_to_end(begin).map_err(SegmentError::io("read", path));

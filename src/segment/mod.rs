@@ -24,5 +24,6 @@ pub use repair::{
 };
 #[cfg(feature = "sim")]
 pub use sim::{SimDisk, SimFault, SimFiles, SimImage, SimOp};
+pub(crate) use storage::open_file;
 pub use storage::{Disk, FileLock, LockKind, Storage, StorageFile, StorageRead};
 pub use writer::{PendingFrame, SegmentWriter};

@@ -4,17 +4,15 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use prost::Message;
-
 use super::error::SegmentError;
 use super::identity::{Identity, identify, read_header, read_seal, settle};
 use super::name::SegmentName;
 use super::source::Source;
 use super::storage::StorageRead;
 use crate::format::{
-    AddedFlows, Damage, DamageCause, FLAG_BARE, FRAME_HEADER_BYTES, Frame, FrameHeader, Kind, MAGIC, MarkMessage,
-    PayloadDecoder, PayloadError, Records, SYNC_MARKER, Scanner, Seal, SegmentHeader, Step, TimeRange, Torn,
-    Unreadable, segment_id,
+    AddedFlows, Bounded, Damage, DamageCause, FLAG_BARE, FRAME_HEADER_BYTES, Frame, FrameHeader, Kind, MAGIC,
+    MarkMessage, PayloadDecoder, PayloadError, Records, SYNC_MARKER, Scanner, Seal, SegmentHeader, Step, TimeRange,
+    Torn, Unreadable, segment_id,
 };
 
 /// The records of one DATA frame.
@@ -319,10 +317,10 @@ fn event<'a>(decoder: &'a mut PayloadDecoder, frame: Frame<'a>) -> Event<'a> {
         Err(PayloadError::Malformed) => return malformed,
     };
     let event = match header.kind {
-        Kind::Header => SegmentHeader::decode(payload).ok().map(Event::Header),
-        Kind::Schema => AddedFlows::decode(payload).ok().map(Event::Schema),
-        Kind::Mark => MarkMessage::decode(payload).ok().map(Event::Mark),
-        Kind::Seal => Seal::decode(payload).ok().map(|seal| Event::Seal(Box::new(seal))),
+        Kind::Header => SegmentHeader::decode_bounded(payload).map(Event::Header),
+        Kind::Schema => AddedFlows::decode_bounded(payload).map(Event::Schema),
+        Kind::Mark => MarkMessage::decode_bounded(payload).map(Event::Mark),
+        Kind::Seal => Seal::decode_bounded(payload).map(|seal| Event::Seal(Box::new(seal))),
         Kind::Data => Records::parse(payload, header.count).map(|records| {
             Event::Records(Batch {
                 offset: header.offset,

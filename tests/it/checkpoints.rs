@@ -20,12 +20,12 @@ use crate::support::storage::{Fault, FaultyStorage, Op};
 
 const SESSION: Uuid = Uuid::from_u128(0x0193_5f6e_0000_7000_8000_0000_0000_0001);
 
-fn target() -> Target {
+pub(crate) fn target() -> Target {
     Target::new("https://sift.example:443", Some("org"), &Rewrite::default())
 }
 
 /// The fact of this number: a range of its own, sometimes dead letters, sometimes a mark.
-fn fact(number: u64) -> Checkpoint {
+pub(crate) fn fact(number: u64) -> Checkpoint {
     let outcome = if number.is_multiple_of(3) { Outcome::DeadLettered } else { Outcome::Acknowledged };
     let mark = PbfsMark { end: number, hash: [number as u8; 32], messages: number, dead_lettered: 0 };
     match number % 4 {
@@ -35,7 +35,7 @@ fn fact(number: u64) -> Checkpoint {
 }
 
 /// The numbers of the facts that are known, each wholly; anything else that is known fails the test.
-fn known(checkpoints: &Checkpoints) -> BTreeSet<u64> {
+pub(crate) fn known(checkpoints: &Checkpoints) -> BTreeSet<u64> {
     let done = checkpoints.done(&target(), SESSION);
     let mut known = BTreeSet::new();
     for (set, outcome) in [(done.acknowledged, Outcome::Acknowledged), (done.dead_lettered, Outcome::DeadLettered)] {
@@ -53,11 +53,11 @@ fn known(checkpoints: &Checkpoints) -> BTreeSet<u64> {
     known
 }
 
-fn save(checkpoints: &Checkpoints, numbers: impl IntoIterator<Item = u64>) -> Result<(), StateError> {
+pub(crate) fn save(checkpoints: &Checkpoints, numbers: impl IntoIterator<Item = u64>) -> Result<(), StateError> {
     block_on(checkpoints.save(&target(), numbers.into_iter().map(fact).collect()))
 }
 
-fn only(dir: &Path) -> StateDirs {
+pub(crate) fn only(dir: &Path) -> StateDirs {
     StateDirs::resolve_in(&[], Some(dir), None)
 }
 

@@ -27,11 +27,15 @@ mod exits;
 #[cfg(feature = "cli")]
 mod faulty;
 #[cfg(feature = "cli")]
+mod hostile;
 mod layering;
 mod pbfs;
+mod power_cuts;
 
 #[cfg(feature = "cli")]
 mod proxy;
+#[cfg(all(feature = "cli", target_os = "linux"))]
+mod real_disk;
 #[cfg(feature = "cli")]
 mod receiver;
 mod record;

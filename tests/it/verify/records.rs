@@ -26,24 +26,25 @@ fn a_record_that_does_not_fit_its_schema_is_told_by_its_seq_and_channel() {
         (one, "the record of flow \"imu\" has 1 values, and the flow 2 channels"),
         (timeless, "the record of flow \"imu\" has no timestamp"),
     ] {
-        let mut seg = begun();
-        let at = seg.bytes.len();
-        // Beside sound ones, in a frame of either codec; SEAL is as it was.
-        seg.data(&[imus(2, 1), vec![record], imus(3, 2)].concat(), at % 2 == 0).seal();
-        let looked = look_at(&seg);
-        looked.finds(&[&format!("invalid {at} seq 3: {told}")]);
-        assert_eq!((looked.report.totals.records_found, looked.report.totals.records_invalid), (6, 1));
+        for zstd in [false, true] {
+            let mut seg = begun();
+            let at = seg.bytes.len();
+            // Beside sound ones; SEAL is as it was.
+            seg.data(&[imus(2, 1), vec![record.clone()], imus(3, 2)].concat(), zstd).seal();
+            let looked = look_at(&seg);
+            looked.finds(&[&format!("invalid {at} seq 3: {told}")]);
+            assert_eq!((looked.report.totals.records_found, looked.report.totals.records_invalid), (6, 1));
+        }
     }
 }
 
 #[test]
 fn bytes_that_are_no_request_are_told() {
     let flow = |name: &[u8]| Pb::default().always_bytes(2, name);
-    let time = Pb::default().always_varint(1, 1);
     for (record, told) in [
         (vec![0xff; 3], "the record is no request: a cut-off number at its byte 3"),
         (vec![0x0b], "the record is no request: a wire type that no field of this message has at its byte 1"),
-        (flow(b"im\xff").always_bytes(3, &time.0).0, "the record is no request: a text that isn't UTF-8 at its byte 0"),
+        (flow(b"im\xff").0, "the record is no request: a text that isn't UTF-8 at its byte 0"),
         (
             flow(b"imu").always_varint(3, 5).0,
             "the record is no request: a known field with another wire type at its byte 5",
@@ -61,8 +62,8 @@ fn bytes_that_are_no_request_are_told() {
 fn a_record_that_no_recorder_would_take_for_its_size_is_told() {
     let mut seg = begun();
     let at = seg.bytes.len();
-    let bytes: &'static [u8] = vec![0; (16 << 20) + 1].leak();
-    seg.data(&[imu_with(V::Bytes(bytes))], false);
+    let flow = Pb::default().always_bytes(2, b"imu");
+    raw(&mut seg, &flow.always_bytes(99, &vec![0; 16 << 20]).0);
     look_at(&seg).finds(&[&format!("invalid {at} seq 2: the record of flow \"imu\" exceeds {} bytes", 16 << 20)]);
 }
 
@@ -72,10 +73,11 @@ fn values_that_are_not_finite_are_counted_by_flow_and_channel() {
     let y = |v| Rec { values: vec![V::F64(1.0), V::F64(v)], ..imus(8, 1)[0].clone() };
     let mut seg = begun();
     seg.data(&[imu_with(V::F64(f64::NAN)), y(f64::INFINITY), y(f64::NEG_INFINITY)], false);
-    seg.data(&[imu_with(V::F64(f64::MAX))], true).seal();
+    let both = Rec { values: vec![V::F64(f64::NAN), V::F64(f64::NAN)], ..imus(9, 1)[0].clone() };
+    seg.data(&[imu_with(V::F64(f64::MAX)), both], true).seal();
     let looked = look_at(&seg);
-    looked.finds(&["non-finite Some(\"imu\") Some(\"x\") 1", "non-finite Some(\"imu\") Some(\"y\") 2"]);
-    assert_eq!((looked.report.totals.values_non_finite, looked.report.totals.records_invalid), (3, 0));
+    looked.finds(&["non-finite Some(\"imu\") Some(\"x\") 2", "non-finite Some(\"imu\") Some(\"y\") 3"]);
+    assert_eq!((looked.report.totals.values_non_finite, looked.report.totals.records_invalid), (5, 0));
 }
 
 /// [F-21]

@@ -133,20 +133,18 @@ fn pbfs(name: &str) -> Looked {
 
 #[test]
 fn of_the_official_samples_exactly_what_is_known_is_found() {
-    for (name, messages) in [
-        ("s1_single_message_no_run.pbfs", 1),
-        ("s2_all_types_run.pbfs", 500),
-        ("s3_flows_interleaved_no_run.pbfs", 370),
-    ] {
-        pbfs(name).is_sound(messages);
-    }
-    for (name, torn, messages) in [
-        ("c1_truncated_in_message.pbfs", "torn 65780 +51 None", 333),
-        ("c2_truncated_in_header.pbfs", "torn 65780 +5 None", 333),
-    ] {
+    pbfs("s1_single_message_no_run.pbfs").is_sound(1);
+    pbfs("s3_flows_interleaved_no_run.pbfs").is_sound(370);
+    // It holds such values on purpose.
+    pbfs("s2_all_types_run.pbfs").finds(&["non-finite Some(\"all_types\") None 215"]);
+    let torn_and_non_finite = |torn: &str| [torn.to_owned(), "non-finite Some(\"all_types\") None 143".to_owned()];
+    for (name, torn) in
+        [("c1_truncated_in_message.pbfs", "torn 65780 +51 None"), ("c2_truncated_in_header.pbfs", "torn 65780 +5 None")]
+    {
         let looked = pbfs(name);
-        assert_eq!(looked.found, [torn]);
-        assert!(looked.report.is_sound() && looked.report.totals.records_found == messages, "{looked:?}");
+        assert_eq!(looked.found, torn_and_non_finite(torn));
+        let t = looked.report.totals;
+        assert_eq!((t.records_found, t.torn_files, t.damaged_places), (333, 1, 0), "{looked:?}");
     }
     for (name, cause, messages) in [
         ("c3_flipped_byte.pbfs", "chunk-checksum", 499),
@@ -154,7 +152,9 @@ fn of_the_official_samples_exactly_what_is_known_is_found() {
         ("c6_msg_len_too_big_crc_ok.pbfs", "malformed", 369),
     ] {
         let looked = pbfs(name);
-        assert!(looked.found.len() == 1 && looked.found[0].starts_with("damage "), "{looked:?}");
+        // The first of them is made of the sample that has values which aren't finite.
+        assert_eq!(looked.found.len(), if messages == 499 { 2 } else { 1 }, "{looked:?}");
+        assert!(looked.found[0].starts_with("damage "), "{looked:?}");
         assert!(looked.found[0].contains(cause), "{looked:?}");
         assert!(!looked.report.is_sound() && looked.report.totals.records_found == messages, "{looked:?}");
     }
@@ -185,6 +185,32 @@ fn messages_of_a_pbfs_file_that_sift_would_refuse_are_told_by_their_number() {
         &format!("invalid {second} seq 5: the record names no ingestion config, and the file tells of none"),
         "non-finite Some(\"p\") None 2",
     ]);
+}
+
+#[test]
+fn a_message_that_no_recorder_would_take_for_its_size_is_told() {
+    let mut message = crate::support::format::golden::imus(0, 1)[0].encode();
+    message.extend(crate::support::format::Pb::default().always_bytes(99, &vec![0; 16 << 20]).0);
+    let mut file = Vec::new();
+    put_chunk(&mut file, &[message]);
+    let told = format!("invalid 0 seq 0: the record of flow \"imu\" exceeds {} bytes", 16 << 20);
+    look_as("theirs-1", &file).finds(&[&told]);
+}
+
+/// Nothing tells whether such a file was finished.
+#[test]
+fn a_torn_pbfs_file_is_no_fault() {
+    use prost::Message;
+    let mut request = request("p", 1, &[Owned::Uint64(1)]);
+    request.ingestion_config_id = "theirs".to_owned();
+    let mut file = Vec::new();
+    put_chunk(&mut file, &[request.encode_to_vec()]);
+    let whole = file.len();
+    put_chunk(&mut file, &[request.encode_to_vec()]);
+    file.pop();
+    let looked = look_as("theirs-1", &file);
+    assert_eq!(looked.found, [format!("torn {whole} +{} None", whole - 1)]);
+    assert!(looked.report.is_sound(), "{looked:?}");
 }
 
 /// Nothing of the replayer's own is looked into.

@@ -88,11 +88,10 @@ fn where_header_is_lost_another_copy_of_the_schema_holds() {
 /// [F-2]
 #[test]
 fn a_file_that_never_had_a_header_is_told_of() {
-    let mut seg = begun();
+    let mut seg = Seg::new(header(0));
     // As if HEADER had never been: everything moves to its place.
     seg.bytes.truncate(8);
     seg.frames.clear();
-    seg.next_seq = 0;
     seg.data(&imus(0, 2), false).data(&imus(2, 1), false);
     look_at(&seg).finds(&[
         "invalid 8: the file doesn't begin with HEADER",
@@ -107,7 +106,7 @@ fn a_file_that_never_had_a_header_is_told_of() {
 #[test]
 fn a_header_that_contradicts_its_frames_is_told() {
     let with = |message: Vec<u8>, first_seq: u64| {
-        let mut seg = begun();
+        let mut seg = Seg::new(header(0));
         seg.bytes.truncate(8);
         seg.frames.clear();
         seg.next_seq = first_seq;
@@ -144,8 +143,8 @@ fn a_file_with_another_segments_name_is_told_what_its_name_should_be() {
 
 #[test]
 fn a_schema_that_can_not_be_read_or_that_sift_refuses_is_told() {
-    // A field of a wrong wire type in the config.
-    let unreadable = Header { unknown: vec![0x10, 1], ..header(0) };
+    // A number where the config has the asset's name; in HEADER it is the format version.
+    let unreadable = Header { unknown: vec![0x08, 1], ..header(0) };
     let mut seg = Seg::new(unreadable);
     seg.data(&imus(0, 1), false).seal();
     let looked = look_at(&seg);
@@ -173,6 +172,20 @@ fn a_record_may_be_of_any_flow_of_its_name() {
     let mut seg = Seg::new(Header { flows: vec![imu(), other], ..header(0) });
     seg.data(&[imus(0, 1), vec![Rec { values: vec![V::Bool(true)], ..imus(1, 1)[0].clone() }]].concat(), false).seal();
     look_at(&seg).is_sound(2);
+}
+
+/// Each may have to be tried for each record: a file that claims any number mustn't choose how long that takes.
+#[test]
+fn flows_of_one_name_are_bounded() {
+    let channels = |n: usize| (0..n).map(|at| chan(String::leak(format!("c{at}")), "", 1)).collect();
+    let flows = (0..100).map(|n| Flow { name: "imu", channels: channels(n) });
+    let mut seg = Seg::new(Header { flows: flows.collect(), ..header(0) });
+    // Of one that there is no room for, anything that is a request may be right.
+    seg.data(&[imus(0, 1), vec![Rec { values: vec![V::F64(0.0); 90], ..imus(1, 1)[0].clone() }]].concat(), false);
+    let looked = look_at(&seg);
+    assert_eq!(looked.found[0], "invalid 8: a flow of the schema: two flows are named \"imu\"");
+    assert_eq!(looked.report.totals.contradictions, 100 - 64);
+    assert_eq!(looked.report.totals.records_invalid, 0, "{looked:?}");
 }
 
 /// [F-19]: without requests ahead of the data, each record names its config.

@@ -52,7 +52,10 @@ fn each_field_of_seal_that_lies_is_told_and_nothing_else() {
         (|s| s.flows[0].name = "none".to_owned(), "SEAL's figures of flow \"none\" aren't those of its records"),
         (|s| s.flows.push(s.flows[0].clone()), "SEAL's figures of flow \"imu\" aren't those of its records"),
         (|s| s.index[0].offset += 1, "SEAL's index is wrong: it doesn't begin with the first DATA frame (entry 0)"),
-        (|s| s.index[1].offset += 1, "SEAL's index is wrong: no DATA frame begins there (entry 1)"),
+        (
+            |s| s.index[1].offset += 1,
+            "SEAL's index is wrong: it states other records or times than the frames have (entry 0)",
+        ),
         (
             |s| s.index[1].first_seq += 1,
             "SEAL's index is wrong: it states another first seq than the frame has (entry 1)",

@@ -10,9 +10,9 @@ use serde_json::json;
 /// HEADER, two DATA frames, a mark between them; SEAL if wanted.
 fn segment(sealed: bool, zstd: bool) -> Seg {
     let mut seg = Seg::new(header(0));
-    seg.data(&imus(0, 9), zstd);
+    seg.data(&imus(0, 3), zstd);
     seg.mark(7, Pb::default().always_bytes(4, b"note"), json!({ "note": "note" }));
-    seg.data(&imus(9, 9), zstd);
+    seg.data(&imus(3, 5), zstd);
     if sealed {
         seg.seal();
     }
@@ -32,15 +32,13 @@ fn look_at_bytes(dir: &Path, seg: &Seg, bytes: &[u8]) -> Looked {
 fn every_flipped_byte_is_told() {
     for seg in all() {
         let dir = tempfile::tempdir().unwrap();
-        look_at_bytes(dir.path(), &seg, &seg.bytes).is_sound(18);
+        look_at_bytes(dir.path(), &seg, &seg.bytes).is_sound(8);
         for at in 0..seg.bytes.len() {
-            for mask in [0x01, 0xff] {
-                let mut bytes = seg.bytes.clone();
-                bytes[at] ^= mask;
-                let looked = look_at_bytes(dir.path(), &seg, &bytes);
-                assert!(!looked.found.is_empty() && !looked.report.is_sound(), "byte {at} ^ {mask:#04x}: {looked:?}");
-                assert!(looked.report.totals.damaged_places == 1, "byte {at} ^ {mask:#04x}: {looked:?}");
-            }
+            let mut bytes = seg.bytes.clone();
+            bytes[at] ^= if at.is_multiple_of(2) { 0x01 } else { 0xff };
+            let looked = look_at_bytes(dir.path(), &seg, &bytes);
+            assert!(!looked.found.is_empty() && !looked.report.is_sound(), "byte {at}: {looked:?}");
+            assert_eq!(looked.report.totals.damaged_places, 1, "byte {at}: {looked:?}");
         }
     }
 }
