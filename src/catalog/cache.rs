@@ -6,7 +6,8 @@ use std::time::SystemTime;
 
 use super::discover::{DiscoverError, Listed, Vanished, check_paths, list, read_kind};
 use super::fingerprint::Fingerprint;
-use super::sessions::{Catalog, Content, Known};
+use super::requests::Known;
+use super::sessions::{Catalog, Content};
 
 /// What earlier scans found out. Memory in proportion to the files that are there.
 #[derive(Debug, Default)]

@@ -1,6 +1,5 @@
 //! Finding files, and telling what they are.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -8,7 +7,7 @@ use thiserror::Error;
 use walkdir::WalkDir;
 
 use crate::format::{FRAME_HEADER_BYTES, FrameHeader, JOURNAL_MAGIC, Kind, MAGIC, SYNC_MARKER};
-use crate::segment::{SegmentError, SegmentName, is_pbfs};
+use crate::segment::{DAMAGED_SUFFIX, MENDING_SUFFIX, SegmentError, SegmentName, is_pbfs, open_file};
 
 /// Directory beside the backups in which the replayer keeps its own files.
 pub const STATE_DIR: &str = ".sift-replay";
@@ -36,6 +35,10 @@ pub enum ForeignReason {
     Empty,
     /// It is neither a segment nor PBFS.
     NoBackup,
+    /// The original of a file that was repaired in place.
+    SetAside,
+    /// A file that an interrupted repair has left.
+    Unfinished,
     /// It isn't a file: a socket, a pipe, a device, or a link, which isn't followed.
     NotAFile,
 }
@@ -46,6 +49,8 @@ impl ForeignReason {
         match self {
             Self::Empty => "empty",
             Self::NoBackup => "neither a segment nor a PBFS backup",
+            Self::SetAside => "the original of a repaired file; to have it read, rename it",
+            Self::Unfinished => "left by an interrupted repair; the next one removes it",
             Self::NotAFile => "not a regular file",
         }
     }
@@ -168,11 +173,24 @@ fn kind_of(path: &Path) -> FileKind {
     }
 }
 
+/// [F-42]: files that have a name which nobody reads.
+fn passed_over(path: &Path) -> Option<ForeignReason> {
+    let name = path.file_name()?.as_encoded_bytes();
+    match name {
+        name if name.ends_with(DAMAGED_SUFFIX.as_bytes()) => Some(ForeignReason::SetAside),
+        name if name.ends_with(MENDING_SUFFIX.as_bytes()) => Some(ForeignReason::Unfinished),
+        _ => None,
+    }
+}
+
 /// The same, or why it can't be told.
 pub(super) fn read_kind(path: &Path) -> Result<FileKind, SegmentError> {
+    if let Some(reason) = passed_over(path) {
+        return Ok(FileKind::Foreign(reason));
+    }
     let name = SegmentName::of_path(path);
     let mut begin = Vec::new();
-    let file = File::open(path).map_err(SegmentError::io("read", path))?;
+    let file = open_file(path).map_err(SegmentError::io("read", path))?;
     // A segment is known by few bytes; only files that show neither magic nor name are looked into.
     let read =
         |begin: &mut Vec<u8>, bytes| (&file).take(bytes).read_to_end(begin).map_err(SegmentError::io("read", path));

@@ -3,6 +3,7 @@
 mod cache;
 mod discover;
 mod fingerprint;
+mod requests;
 mod seq_set;
 mod sessions;
 mod stretch;
@@ -10,6 +11,7 @@ mod stretch;
 pub use cache::CatalogCache;
 pub use discover::{DiscoverError, FileKind, ForeignReason, Found, STATE_DIR, check_paths, discover};
 pub use fingerprint::Fingerprint;
+pub use requests::Requests;
 pub use seq_set::SeqSet;
-pub use sessions::{Catalog, Ignored, PbfsFile, Requests, Sealed, SegmentFile, Session, Unreadable};
+pub use sessions::{Catalog, Ignored, PbfsFile, Sealed, SegmentFile, Session, Unreadable};
 pub use stretch::Stretch;

@@ -1,17 +1,16 @@
 //! Grouping segments by session: what belongs together, in which order, and what is there twice.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use prost::Message;
 use uuid::Uuid;
 
 use super::discover::{FileKind, ForeignReason, Found};
 use super::fingerprint::Fingerprint;
+use super::requests::{Known, Preamble, Requests, merge_requests};
 use super::seq_set::SeqSet;
 use super::stretch::{Stretch, Stretches};
-use crate::format::{FlowConfig, IngestionConfig, MAX_INDEX_ENTRIES, Run, SegmentHeader, TimeRange, segment_index};
+use crate::format::{MAX_INDEX_ENTRIES, TimeRange, segment_index};
 use crate::segment::{SegmentError, SegmentName, SegmentReader};
 
 /// One segment file.
@@ -122,21 +121,6 @@ pub struct Session {
     pub requests: Option<Requests>,
 }
 
-/// The Sift requests that precede a session's data, encoded ([F-19]).
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Requests {
-    /// `CreateIngestionConfigRequest`, with all flows that any segment names.
-    pub ingestion_config: Vec<u8>,
-    /// `CreateRunRequest`.
-    pub run: Option<Vec<u8>>,
-    /// The asset's name.
-    pub asset: String,
-    /// The run's id, where the recorder knew one.
-    pub run_id: Option<String>,
-    /// The run's name; its id, if nothing else is known.
-    pub run_name: Option<String>,
-}
-
 /// A file that isn't replayed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ignored {
@@ -245,7 +229,8 @@ impl Content {
                 Err(error) => Self::unreadable(&SegmentError::io("read", path)(error)),
             },
             FileKind::Segment => match open(path, known) {
-                Ok(opened) => Self::Segment(Box::new(opened)),
+                Ok(Ok(opened)) => Self::Segment(Box::new(opened)),
+                Ok(Err(reason)) => Self::Unreadable(reason),
                 Err(error) => Self::unreadable(&error),
             },
         }
@@ -271,67 +256,30 @@ pub(super) struct Opened {
     header: Option<Preamble>,
 }
 
-/// Requests of headers. Most segments hold the same: it is in memory once.
-#[derive(Debug, Default)]
-pub(super) struct Known(HashSet<Arc<[u8]>>);
-
-impl Known {
-    fn once(&mut self, bytes: &[u8]) -> Arc<[u8]> {
-        match self.0.get(bytes) {
-            Some(known) => known.clone(),
-            None => {
-                let new: Arc<[u8]> = bytes.into();
-                self.0.insert(new.clone());
-                new
-            }
-        }
-    }
-
-    /// Forgets what nobody holds any more.
-    pub(super) fn forget_unused(&mut self) {
-        self.0.retain(|bytes| Arc::strong_count(bytes) > 1);
-    }
-}
-
-/// The requests that a header holds.
-#[derive(Debug, Clone)]
-struct Preamble {
-    ingestion_config: Arc<[u8]>,
-    run: Option<Arc<[u8]>>,
-    run_id: Option<String>,
-}
-
-impl Preamble {
-    fn new(header: &SegmentHeader, known: &mut Known) -> Self {
-        let run = header.run.as_deref().map(|run| known.once(run));
-        Self { ingestion_config: known.once(&header.ingestion_config), run, run_id: header.run_id.clone() }
-    }
-}
-
-fn open(path: &Path, known: &mut Known) -> Result<Opened, SegmentError> {
+/// Looks into a segment. The inner error says why it can't be replayed.
+fn open(path: &Path, known: &mut Known) -> Result<Result<Opened, String>, SegmentError> {
     // Before it is read: a change in between shows as one that came later.
     let fingerprint = Fingerprint::of(path).map_err(SegmentError::io("read", path))?;
     // Never mapped: drives are looked at again and again, and pulled at any time.
     let mut reader = SegmentReader::open_plain(path)?;
-    let identity = reader.identity().clone();
+    let identity = reader.identity();
+    let (session, index, mut id) = (identity.session, identity.index.unwrap_or(0), identity.segment_id);
     let sealed = Sealed::of(&mut reader)?;
-    let mut id = identity.segment_id;
     // Any sound frame tells.
     while id.is_none() && reader.next_event()?.is_some() {
         id = reader.segment_id();
     }
     let file = SegmentFile {
         path: path.to_owned(),
-        index: identity.index.unwrap_or(0),
+        index,
         bytes: reader.bytes(),
         fingerprint,
         sealed,
         open: SegmentName::of_path(path).is_some_and(|name| name.open),
     };
     // SEAL's copy has the flows that were added since.
-    let header = reader.seal().and_then(|seal| seal.header.as_ref()).or(identity.header.as_ref());
-    let header = header.map(|header| Preamble::new(header, known));
-    Ok(Opened { session: identity.session, id, file, header })
+    let header = reader.seal().and_then(|seal| seal.header.as_ref()).or(reader.identity().header.as_ref());
+    Ok(header.map(|header| Preamble::new(header, known)).transpose().map(|header| Opened { session, id, file, header }))
 }
 
 fn session(id: Uuid, mut segments: Vec<Opened>) -> Session {
@@ -342,40 +290,6 @@ fn session(id: Uuid, mut segments: Vec<Opened>) -> Session {
     });
     let requests = merge_requests(segments.iter().filter_map(|segment| segment.header.as_ref()));
     Session { id, segments: segments.into_iter().map(|segment| segment.file).collect(), requests }
-}
-
-/// The first header's requests, with the flows that later ones add.
-fn merge_requests<'a>(headers: impl Iterator<Item = &'a Preamble>) -> Option<Requests> {
-    let mut merged: Option<Requests> = None;
-    let mut known: Vec<FlowConfig> = Vec::new();
-    let mut last: &[u8] = &[];
-    for header in headers {
-        // Most segments repeat what the one before them says.
-        if std::mem::replace(&mut last, &header.ingestion_config) == &*header.ingestion_config && merged.is_some() {
-            continue;
-        }
-        let Ok(config) = IngestionConfig::decode(&header.ingestion_config[..]) else { continue };
-        let new: Vec<FlowConfig> = config.flows.iter().filter(|flow| !known.contains(flow)).cloned().collect();
-        match &mut merged {
-            None => {
-                let run = header.run.as_deref().and_then(|run| Run::decode(run).ok());
-                merged = Some(Requests {
-                    ingestion_config: header.ingestion_config.to_vec(),
-                    run: header.run.as_deref().map(<[u8]>::to_vec),
-                    asset: config.asset_name,
-                    run_name: run.map(|run| run.name).or_else(|| header.run_id.clone()),
-                    run_id: header.run_id.clone(),
-                });
-            }
-            // In protobuf, concatenation merges.
-            Some(merged) => {
-                let added = IngestionConfig { flows: new.clone(), ..Default::default() };
-                merged.ingestion_config.extend(added.encode_to_vec());
-            }
-        }
-        known.extend(new);
-    }
-    merged
 }
 
 /// The official library names its files `<client key>-<unix µs>`: in the order of that number, where there is one.

@@ -88,7 +88,8 @@ fn list_session(session: &Session) -> Listed {
     let mut listed = Listed::new();
     let (mut seqs, mut end) = (SeqSet::new(), 0);
     for file in &session.segments {
-        listed.bytes += file.bytes;
+        // Files with holes can have any size.
+        listed.bytes = listed.bytes.saturating_add(file.bytes);
         if file.open {
             listed.note("not sealed");
         }

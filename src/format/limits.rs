@@ -20,6 +20,10 @@ pub const MAX_INDEX_ENTRIES: usize = 4096;
 /// Most flows that a SEAL lists by name ([F-24]); the records of any further ones are in the totals alone.
 pub const MAX_SEAL_FLOWS: usize = 4096;
 
+/// Most parts (nested messages, repeated values) that a message in a frame may have, at all depths together: a few hundred
+/// MB in memory at most. A schema of 100,000 flows has a fifth of it.
+pub const MAX_MESSAGE_PARTS: usize = 1 << 20;
+
 /// Most bytes that the rest of a PBFS chunk may have before a reader takes its length for garbage ([P-2]).
 pub const MAX_PBFS_CHUNK_BYTES: u64 = 64 << 20;
 

@@ -9,12 +9,14 @@ mod error;
 mod frame;
 mod limits;
 mod message;
+mod parts;
 mod payload;
 mod pbfs;
 mod range_crc;
 mod record;
 mod scan;
 mod seal;
+mod values;
 mod wire;
 
 pub use checkpoint::{CheckpointMessage, PbfsFacts, PbfsFactsMark, SessionFacts, TargetFacts};
@@ -23,14 +25,15 @@ pub use frame::{
     Codec, FLAG_BARE, FRAME_HEADER_BYTES, Frame, FrameHeader, JOURNAL_MAGIC, Kind, MAGIC, SYNC_MARKER, TimeRange,
 };
 pub use limits::{
-    MAX_CHECKPOINT_BYTES, MAX_INDEX_ENTRIES, MAX_PBFS_CHUNK_BYTES, MAX_RAW_BYTES, MAX_RECORD_BYTES, MAX_SEAL_FLOWS,
-    MAX_STORED_BYTES, RECORD_PREFIX_BYTES,
+    MAX_CHECKPOINT_BYTES, MAX_INDEX_ENTRIES, MAX_MESSAGE_PARTS, MAX_PBFS_CHUNK_BYTES, MAX_RAW_BYTES, MAX_RECORD_BYTES,
+    MAX_SEAL_FLOWS, MAX_STORED_BYTES, RECORD_PREFIX_BYTES,
 };
 pub use message::{
     Abandoned, AddedFlows, BitFieldElement, ChannelConfig, ClockStep, Confirmed, Dropped, EnumType, FORMAT_VERSION,
     FlowConfig, IndexEntry, IngestionConfig, Mark, MarkMessage, Refused, Run, Seal, SealFlow, SegmentHeader, SeqRange,
     segment_id, segment_index,
 };
+pub use parts::Bounded;
 pub(crate) use payload::check_raw_len;
 pub use payload::{Compression, PayloadDecoder, PayloadEncoder};
 pub use pbfs::{PBFS_HEADER_BYTES, PbfsChunk, PbfsScanner, PbfsStep};
@@ -38,4 +41,5 @@ pub(crate) use record::field;
 pub use record::{RecordInfo, Records, Suffix, put_record, put_timestamp};
 pub use scan::{Damage, Scanner, Step, Torn};
 pub use seal::{SealBuilder, TRAILER_BYTES, Tally, decode_trailer, encode_trailer};
+pub use values::non_finite_values;
 pub use wire::{Field, Fields, WireValue, put_bytes_field, put_varint, put_varint_field, varint_len};

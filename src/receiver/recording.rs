@@ -14,6 +14,7 @@ use super::error::RegistryError;
 use super::state::Registry;
 use super::store::{SessionKey, Store, StoreError};
 use crate::catalog::{Catalog, Requests};
+use crate::format::{Bounded, IngestionConfig, MAX_MESSAGE_PARTS, Run};
 use crate::record::{RecordError, Recorded, Recorder, RecorderOptions, Schema};
 
 /// Records what a receiver gets, as sessions below a directory.
@@ -158,6 +159,11 @@ pub fn restore(registry: &Registry, catalog: &Catalog) -> Restored {
 
 fn restore_session(registry: &Registry, requests: &Requests) -> Result<(), RegistryError> {
     let invalid = |error: prost::DecodeError| RegistryError::Invalid(error.to_string());
+    // [F-14]
+    if !IngestionConfig::is_bounded(&requests.ingestion_config) || !requests.run.as_deref().is_none_or(Run::is_bounded)
+    {
+        return Err(RegistryError::Invalid(format!("it has more than {MAX_MESSAGE_PARTS} parts")));
+    }
     let config = CreateIngestionConfigRequest::decode(&requests.ingestion_config[..]).map_err(invalid)?;
     let mut run = requests.run.as_deref().map(CreateRunRequest::decode).transpose().map_err(invalid)?;
     let is_keyless = |run: &mut CreateRunRequest| run.client_key.as_deref().is_some_and(|key| key.starts_with(KEYLESS));

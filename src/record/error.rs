@@ -110,7 +110,10 @@ pub enum RecordError {
     Segment(Arc<SegmentError>),
     /// Writing failed twice, on the segment and on the new one that should take its place. Nothing is recorded any more;
     /// [`Recorder::take_lost`](super::Recorder::take_lost) hands back what isn't durable.
-    #[error("recording has stopped: {source}; records from seq {not_durable_from} on are not durable")]
+    #[error(
+        "recording has stopped: {source}; records from seq {not_durable_from} on are not durable: {}make a new recorder",
+        if source.is_out_of_space() { "make room on the disk, then " } else { "" }
+    )]
     Failed {
         /// The second error.
         source: Arc<SegmentError>,

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::observe::Origin;
 use super::options::Selection;
 use crate::catalog::{Catalog, Fingerprint, PbfsFile, Requests, SegmentFile, Session};
+use crate::format::{Bounded, IngestionConfig, MAX_MESSAGE_PARTS, Run};
 
 /// One piece of work: its records go out in order.
 #[derive(Debug, Clone)]
@@ -92,7 +93,9 @@ impl Job {
             Self::Session(session) => {
                 let mut last = None;
                 let mut is_new = |index| last.replace(index) != Some(index);
-                session.segments.iter().filter(|file| is_new(file.index)).map(|file| file.bytes).sum()
+                let files = session.segments.iter().filter(|file| is_new(file.index));
+                // Files with holes can have any size.
+                files.fold(0, |sum, file| sum.saturating_add(file.bytes))
             }
             Self::Pbfs(file) => file.bytes,
         }
@@ -127,19 +130,25 @@ pub(super) fn schema_is_lost(session: Uuid) -> String {
     format!("the schema of session {session} is lost: replay it together with another segment of the session")
 }
 
-pub(super) fn schema_unreadable(session: Uuid, error: &prost::DecodeError) -> String {
+pub(super) fn schema_unreadable(session: Uuid, error: &str) -> String {
     format!("the schema of session {session} can't be read: {error}")
 }
 
 /// A session's requests as Sift's own types; `None` if there are none, because each record carries its own ids ([F-19]).
 pub(super) fn sift_requests(
     requests: &Requests,
-) -> Result<Option<(CreateIngestionConfigRequest, Option<CreateRunRequest>)>, prost::DecodeError> {
+) -> Result<Option<(CreateIngestionConfigRequest, Option<CreateRunRequest>)>, String> {
     use prost::Message;
     if requests.ingestion_config.is_empty() {
         return Ok(None);
     }
-    let config = CreateIngestionConfigRequest::decode(&requests.ingestion_config[..])?;
-    let run = requests.run.as_deref().map(CreateRunRequest::decode).transpose()?;
+    // [F-14]
+    if !IngestionConfig::is_bounded(&requests.ingestion_config) || !requests.run.as_deref().is_none_or(Run::is_bounded)
+    {
+        return Err(format!("it has more than {MAX_MESSAGE_PARTS} flows, channels and other parts"));
+    }
+    let unreadable = |error: prost::DecodeError| error.to_string();
+    let config = CreateIngestionConfigRequest::decode(&requests.ingestion_config[..]).map_err(unreadable)?;
+    let run = requests.run.as_deref().map(CreateRunRequest::decode).transpose().map_err(unreadable)?;
     Ok(Some((config, run)))
 }

@@ -2,13 +2,12 @@
 
 use std::io;
 
-use prost::Message;
 use uuid::Uuid;
 
 use super::name::SegmentName;
 use super::source::Source;
 use crate::format::{
-    FRAME_HEADER_BYTES, Frame, FrameHeader, Kind, MAGIC, PayloadDecoder, Scanner, Seal, SegmentHeader, Step,
+    Bounded, FRAME_HEADER_BYTES, Frame, FrameHeader, Kind, MAGIC, PayloadDecoder, Scanner, Seal, SegmentHeader, Step,
     TRAILER_BYTES, decode_trailer, segment_id,
 };
 
@@ -101,8 +100,7 @@ pub(super) fn identify(
 
 /// The HEADER frame, if it is sound.
 pub(super) fn read_header(source: &mut Source) -> io::Result<Option<(SegmentHeader, FrameHeader)>> {
-    Ok(read_frame(source, MAGIC.len() as u64, Kind::Header)?
-        .and_then(|(payload, frame)| SegmentHeader::decode(&payload[..]).ok().map(|header| (header, frame))))
+    read_frame(source, MAGIC.len() as u64, Kind::Header)
 }
 
 /// The SEAL frame that the trailer points at ([F-26]), if both are sound.
@@ -113,12 +111,11 @@ pub(super) fn read_seal(source: &mut Source, bytes: u64) -> io::Result<Option<(S
         return Ok(None);
     }
     let Some(offset) = decode_trailer(&trailer).filter(|&offset| offset < at) else { return Ok(None) };
-    Ok(read_frame(source, offset, Kind::Seal)?
-        .and_then(|(payload, frame)| Seal::decode(&payload[..]).ok().map(|seal| (seal, frame))))
+    read_frame(source, offset, Kind::Seal)
 }
 
-/// The payload of the frame of this kind at `offset`, if there is a sound one.
-fn read_frame(source: &mut Source, offset: u64, kind: Kind) -> io::Result<Option<(Vec<u8>, FrameHeader)>> {
+/// The message of the frame of this kind at `offset`, if there is a sound one.
+fn read_frame<M: Bounded>(source: &mut Source, offset: u64, kind: Kind) -> io::Result<Option<(M, FrameHeader)>> {
     let mut bytes = [0; FRAME_HEADER_BYTES];
     if !source.peek(offset, &mut bytes)? {
         return Ok(None);
@@ -132,6 +129,6 @@ fn read_frame(source: &mut Source, offset: u64, kind: Kind) -> io::Result<Option
         return Ok(None);
     }
     let mut decoder = PayloadDecoder::default();
-    let payload = decoder.decode(&Frame { header, stored: &stored }).ok().map(<[u8]>::to_vec);
-    Ok(payload.map(|payload| (payload, header)))
+    let message = decoder.decode(&Frame { header, stored: &stored }).ok().and_then(M::decode_bounded);
+    Ok(message.map(|message| (message, header)))
 }

@@ -4,17 +4,15 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use prost::Message;
-
 use super::error::SegmentError;
 use super::identity::{Identity, identify, read_header, read_seal, settle};
 use super::name::SegmentName;
 use super::source::Source;
 use super::storage::StorageRead;
 use crate::format::{
-    AddedFlows, Damage, DamageCause, FLAG_BARE, FRAME_HEADER_BYTES, Frame, FrameHeader, Kind, MAGIC, MarkMessage,
-    PayloadDecoder, PayloadError, Records, SYNC_MARKER, Scanner, Seal, SegmentHeader, Step, TimeRange, Torn,
-    Unreadable, segment_id,
+    AddedFlows, Bounded, Damage, DamageCause, FLAG_BARE, FRAME_HEADER_BYTES, Frame, FrameHeader, Kind, MAGIC,
+    MarkMessage, PayloadDecoder, PayloadError, Records, SYNC_MARKER, Scanner, Seal, SegmentHeader, Step, TimeRange,
+    Torn, Unreadable, segment_id,
 };
 
 /// The records of one DATA frame.
@@ -89,6 +87,9 @@ pub enum Event<'a> {
     /// The file ends within a frame.
     Torn(Torn),
 }
+
+/// An event, and the frame that it was made of, if it was made of one.
+pub(crate) type EventOfFrame<'a> = (Event<'a>, Option<Frame<'a>>);
 
 /// Reads one segment from beginning to end.
 #[derive(Debug)]
@@ -259,6 +260,14 @@ impl SegmentReader {
     /// # Errors
     /// [`SegmentError::Io`] if the file can't be read.
     pub fn next_event(&mut self) -> Result<Option<Event<'_>>, SegmentError> {
+        Ok(self.next_frame()?.map(|(event, _)| event))
+    }
+
+    /// The next event, and the frame that it was made of, as it stands in the file, also if its payload is malformed.
+    ///
+    /// # Errors
+    /// [`SegmentError::Io`] if the file can't be read.
+    pub(crate) fn next_frame(&mut self) -> Result<Option<EventOfFrame<'_>>, SegmentError> {
         let header = loop {
             let position = self.scanner.position();
             let (window, at_end) = self.source.window(position);
@@ -269,8 +278,8 @@ impl SegmentReader {
                     read.map_err(SegmentError::io("read", &self.path))?;
                 }
                 Step::End => return Ok(None),
-                Step::Damage(damage) => return Ok(Some(Event::Damage(damage))),
-                Step::Torn(torn) => return Ok(Some(Event::Torn(torn))),
+                Step::Damage(damage) => return Ok(Some((Event::Damage(damage), None))),
+                Step::Torn(torn) => return Ok(Some((Event::Torn(torn), None))),
                 // Only the place is kept, so that the borrow of the window ends here.
                 Step::Frame(frame) => break frame.header,
             }
@@ -282,7 +291,8 @@ impl SegmentReader {
         let window = self.source.window(header.offset).0;
         let frame = window.get(..FRAME_HEADER_BYTES + header.stored_len as usize);
         let stored = frame.and_then(|frame| frame.get(FRAME_HEADER_BYTES..)).unwrap_or_default();
-        Ok(Some(event(&mut self.decoder, Frame { header, stored })))
+        let frame = Frame { header, stored };
+        Ok(Some((event(&mut self.decoder, frame), Some(frame))))
     }
 }
 
@@ -307,10 +317,10 @@ fn event<'a>(decoder: &'a mut PayloadDecoder, frame: Frame<'a>) -> Event<'a> {
         Err(PayloadError::Malformed) => return malformed,
     };
     let event = match header.kind {
-        Kind::Header => SegmentHeader::decode(payload).ok().map(Event::Header),
-        Kind::Schema => AddedFlows::decode(payload).ok().map(Event::Schema),
-        Kind::Mark => MarkMessage::decode(payload).ok().map(Event::Mark),
-        Kind::Seal => Seal::decode(payload).ok().map(|seal| Event::Seal(Box::new(seal))),
+        Kind::Header => SegmentHeader::decode_bounded(payload).map(Event::Header),
+        Kind::Schema => AddedFlows::decode_bounded(payload).map(Event::Schema),
+        Kind::Mark => MarkMessage::decode_bounded(payload).map(Event::Mark),
+        Kind::Seal => Seal::decode_bounded(payload).map(|seal| Event::Seal(Box::new(seal))),
         Kind::Data => Records::parse(payload, header.count).map(|records| {
             Event::Records(Batch {
                 offset: header.offset,

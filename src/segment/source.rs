@@ -1,12 +1,11 @@
 //! Bytes of a file, as windows for a scanner: mapped where the file can't change any more, read where it may.
 
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read, SeekFrom};
 use std::path::Path;
 
 use super::map;
-use super::storage::{Disk, Storage, StorageRead};
+use super::storage::{Disk, Storage, StorageRead, open_file};
 
 /// Bytes read at a time from files that may change.
 const READ_BYTES: usize = 256 << 10;
@@ -27,7 +26,7 @@ impl Source {
 
     /// Maps `path`, which nobody changes any more. An empty file can't be mapped: it is opened to be read.
     pub(crate) fn map(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
+        let file = open_file(path)?;
         if file.metadata()?.len() == 0 { Ok(Self::plain(Box::new(file))) } else { Ok(Self::Mapped(map::map(&file)?)) }
     }
 

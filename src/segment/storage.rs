@@ -42,7 +42,8 @@ pub trait Storage: Send + Sync + 'static {
     /// All bytes of a file.
     ///
     /// # Errors
-    /// The operating system's; [`io::ErrorKind::FileTooLarge`] if there are more than `limit`.
+    /// The operating system's; [`io::ErrorKind::FileTooLarge`] if there are more than `limit`;
+    /// [`io::ErrorKind::InvalidInput`] if it isn't a regular file.
     fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>>;
 
     /// Opens a file for reading, from anywhere in it. The default takes all of it into memory.
@@ -63,7 +64,8 @@ pub trait Storage: Send + Sync + 'static {
     /// one process can know needs no locks; the default locks nothing.
     ///
     /// # Errors
-    /// The operating system's; [`io::ErrorKind::Unsupported`] if the file system has no locks.
+    /// The operating system's; [`io::ErrorKind::Unsupported`] if the file system has no locks;
+    /// [`io::ErrorKind::InvalidInput`] if it isn't a regular file.
     fn lock(&self, path: &Path, kind: LockKind) -> io::Result<Option<FileLock>> {
         let _ = (path, kind);
         Ok(Some(FileLock::nothing()))
@@ -205,13 +207,14 @@ impl Storage for Disk {
 
     fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
+        check_regular(path)?;
         // Grows with what is there.
         File::open(path)?.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > limit { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn StorageRead>> {
-        Ok(Box::new(File::open(path)?))
+        Ok(Box::new(open_file(path)?))
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -219,6 +222,7 @@ impl Storage for Disk {
     }
 
     fn lock(&self, path: &Path, kind: LockKind) -> io::Result<Option<FileLock>> {
+        check_regular(path)?;
         // Some file systems lock alone only what is open for writing; a read-only one can be locked all the same.
         let file = OpenOptions::new().read(true).write(true).open(path).or_else(|_| File::open(path))?;
         let locked = match kind {
@@ -229,10 +233,31 @@ impl Storage for Disk {
     }
 
     fn sync_file(&self, path: &Path) -> io::Result<()> {
+        check_regular(path)?;
         // Windows syncs only what could be written to.
         OpenOptions::new().read(true).write(cfg!(windows)).open(path)?.sync_all()
     }
 }
+
+/// Whoever fills a drive can put a pipe where a file is expected, which would wait for a writer; or a link, through which
+/// a file of somebody else's would be opened for writing.
+fn check_regular(path: &Path) -> io::Result<()> {
+    match path.symlink_metadata()?.is_file() {
+        true => Ok(()),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, NOT_REGULAR)),
+    }
+}
+
+/// Opens a file for reading, also through a link. A pipe would wait for a writer, and a device has no end: both are refused.
+pub(crate) fn open_file(path: &Path) -> io::Result<File> {
+    match path.metadata()?.is_file() {
+        true => File::open(path),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, NOT_REGULAR)),
+    }
+}
+
+/// What is said of it.
+const NOT_REGULAR: &str = "it is not a regular file, but a link, a pipe or a device";
 
 /// Whether a lock was had.
 fn held(locked: Result<(), TryLockError>) -> io::Result<bool> {

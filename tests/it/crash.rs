@@ -1,15 +1,18 @@
 //! Processes that die while they record. The child is this very test binary, run again.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use sift_replay::format::{Compression, RecordInfo};
 use sift_replay::record::{Recorder, RecorderOptions, SyncPolicy, Value};
 
 use crate::support::recording::{Segment, at, counted, counter_schema, merged, read_dir};
 
 const ROOT: &str = "SIFT_REPLAY_TEST_CRASH_ROOT";
+const ROUND: &str = "SIFT_REPLAY_TEST_CRASH_ROUND";
 
 /// The arguments that make this binary run one of the children below.
 fn child(name: &str) -> [String; 4] {
@@ -38,34 +41,80 @@ fn session_dir(root: &Path) -> std::path::PathBuf {
     root.join("rover").join("no-run")
 }
 
-#[test]
-#[ignore = "a child of `kill_9_costs_nothing_that_was_durable`"]
-fn child_that_records_for_ever() {
-    let root = std::env::var(ROOT).unwrap();
+/// Numbers of one thread of a child: more than it ever gets to.
+const EACH: u64 = 1 << 40;
+
+/// How the child of a round records: each round in another way.
+fn way(round: u64) -> (RecorderOptions, u64) {
+    let sync = match round % 4 {
+        0 => SyncPolicy::Interval(Duration::from_millis(1)),
+        1 => SyncPolicy::EveryRecord,
+        2 => SyncPolicy::Bytes(1000 + round * 97 % 20_000),
+        _ => SyncPolicy::OnRotation,
+    };
     let options = RecorderOptions {
-        sync: SyncPolicy::Interval(Duration::from_millis(1)),
-        frame_bytes: 4 << 10,
-        segment_bytes: 128 << 10,
+        sync,
+        compression: if round / 4 % 2 == 0 { Compression::Zstd(1) } else { Compression::None },
+        frame_bytes: [4 << 10, 1, 300, 64 << 10][(round / 8 % 4) as usize],
+        segment_bytes: [128 << 10, 8 << 10, 30_000][(round / 3 % 3) as usize],
+        unsynced_bytes: 100_000,
+        flush_interval: Duration::from_millis(1 + round % 20),
         ..Default::default()
     };
-    let recorder = Recorder::create(root, &counter_schema(), options).unwrap();
-    let flow = recorder.flow("f").unwrap();
-    for number in 0.. {
-        let _ = recorder.record(&flow, at(number), &[Value::Uint64(number)]).unwrap();
-        if number % 200 == 0 {
-            tell(&format!("durable {}", recorder.durable_seq()));
-        }
-    }
+    (options, 1 + round / 5 % 3)
 }
 
 #[test]
+#[ignore = "a child of `kill_9_costs_nothing_that_was_durable`"]
+fn child_that_records_for_ever() {
+    let (root, round) = (std::env::var(ROOT).unwrap(), std::env::var(ROUND).unwrap().parse().unwrap());
+    let (options, threads) = way(round);
+    let each = if options.sync == SyncPolicy::EveryRecord { 10 } else { 200 };
+    let recorder = Recorder::create(root, &counter_schema(), options).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            let recorder = &recorder;
+            scope.spawn(move || {
+                let flow = recorder.flow("f").unwrap();
+                for number in thread * EACH.. {
+                    let _ = recorder.record(&flow, at(number), &[Value::Uint64(number)]).unwrap();
+                    if number % each == 0 {
+                        tell(&format!("durable {}", recorder.durable_seq()));
+                    }
+                }
+            });
+        }
+    });
+}
+
+/// What was told to be durable is there, without gaps; it is what was recorded, each thread's in its order.
+fn check_threads(dir: &Path, durable: u64) -> Vec<Segment> {
+    let segments = read_dir(dir);
+    let records = merged(&segments);
+    assert!(records.keys().copied().eq(0..records.len() as u64), "there is a gap");
+    assert!(records.len() as u64 >= durable, "{durable} were durable, {} are there", records.len());
+    let mut next = BTreeMap::new();
+    for (seq, record) in records {
+        let number = RecordInfo::parse(&record).unwrap().timestamp.unwrap() as u64;
+        assert_eq!(record, counted(number), "seq {seq}");
+        let next = next.entry(number / EACH).or_insert(number / EACH * EACH);
+        assert_eq!(number, *next, "seq {seq}: a thread's records are out of order, or one is lacking");
+        *next += 1;
+    }
+    segments
+}
+
+/// `SIFT_REPLAY_KILL_ROUNDS` sets how often.
+#[test]
 fn kill_9_costs_nothing_that_was_durable() {
-    let mut most = 0;
-    for round in 0..20u64 {
+    let rounds = std::env::var("SIFT_REPLAY_KILL_ROUNDS").map_or(20, |rounds| rounds.parse().unwrap());
+    let (mut most, mut sum, mut read, mut segments_read) = (0, 0, 0, 0);
+    for round in 0..rounds {
         let root = tempfile::tempdir().unwrap();
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(child("child_that_records_for_ever"))
             .env(ROOT, root.path())
+            .env(ROUND, round.to_string())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -84,11 +133,14 @@ fn kill_9_costs_nothing_that_was_durable() {
         }
         assert!(!child.wait().unwrap().success());
         assert!(told >= lines_to_read, "the child ended by itself");
-        let segments = check(&session_dir(root.path()), durable);
+        let segments = check_threads(&session_dir(root.path()), durable);
         assert!(segments.iter().rev().skip(1).all(|segment| !segment.name.open), "only the last one is open");
-        most = most.max(durable);
+        (most, sum) = (most.max(durable), sum + durable);
+        read += segments.iter().map(|segment| segment.records.len()).sum::<usize>();
+        segments_read += segments.len();
     }
     assert!(most > 0, "no round got as far as a sync");
+    println!("{rounds} kills; {sum} records were durable, {read} are there, in {segments_read} segments; lost: 0");
 }
 
 #[test]
@@ -97,7 +149,7 @@ fn child_whose_files_can_not_grow() {
     let root = std::env::var(ROOT).unwrap();
     let options = RecorderOptions {
         sync: SyncPolicy::OnRotation,
-        compression: sift_replay::format::Compression::None,
+        compression: Compression::None,
         unsynced_bytes: 20_000,
         frame_bytes: 4 << 10,
         ..Default::default()

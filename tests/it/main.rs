@@ -27,15 +27,19 @@ mod exits;
 #[cfg(feature = "cli")]
 mod faulty;
 #[cfg(feature = "cli")]
+mod hostile;
 mod layering;
 mod pbfs;
 mod power_cuts;
 
 #[cfg(feature = "cli")]
 mod proxy;
+#[cfg(all(feature = "cli", target_os = "linux"))]
+mod real_disk;
 #[cfg(feature = "cli")]
 mod receiver;
 mod record;
+mod repair;
 #[cfg(feature = "cli")]
 mod replay;
 #[cfg(feature = "cli")]
@@ -53,5 +57,7 @@ mod support;
 #[cfg(feature = "cli")]
 mod survival;
 mod vectors;
+#[cfg(feature = "cli")]
+mod verify;
 #[cfg(feature = "cli")]
 mod watch;

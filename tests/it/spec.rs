@@ -91,6 +91,7 @@ fn limits_in_the_text_are_those_in_the_code() {
         ("MAX_SEAL_FLOWS", format::MAX_SEAL_FLOWS as u64),
         ("MAX_PBFS_CHUNK_BYTES", format::MAX_PBFS_CHUNK_BYTES),
         ("MAX_CHECKPOINT_BYTES", u64::from(format::MAX_CHECKPOINT_BYTES)),
+        ("MAX_MESSAGE_PARTS", format::MAX_MESSAGE_PARTS as u64),
     ] {
         assert!(text.contains(&format!("| {value} | `{name}` |")), "{name} is {value}");
     }

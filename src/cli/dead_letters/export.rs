@@ -14,7 +14,7 @@ use super::super::exit::Failure;
 use super::super::text::out;
 use super::{Waits, origin_json, origin_path};
 use crate::catalog::Session;
-use crate::format::{ChannelConfig, Fields, FlowConfig, IngestionConfig};
+use crate::format::{Bounded, ChannelConfig, Fields, FlowConfig, IngestionConfig};
 use crate::record::DataType;
 use crate::replay::{DeadLetter, Trouble, dead_letter_catalog, read_dead_letters};
 
@@ -48,7 +48,7 @@ pub(super) fn run(dirs: &[PathBuf], waits: Waits<'_>, output: &OutputArgs) -> Re
 
 fn flows_of(session: &Session) -> Vec<FlowConfig> {
     let config = session.requests.as_ref().map(|requests| &requests.ingestion_config[..]);
-    config.and_then(|config| IngestionConfig::decode(config).ok()).map(|config| config.flows).unwrap_or_default()
+    config.and_then(|config| IngestionConfig::decode_bounded(config)).map(|config| config.flows).unwrap_or_default()
 }
 
 fn letter_json(session: &Session, flows: &[FlowConfig], letter: &DeadLetter<'_>) -> Value {

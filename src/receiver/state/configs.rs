@@ -161,8 +161,9 @@ impl Registry {
         let Some(known) = state.configs.get(id) else {
             return state.insert_config(id, config);
         };
+        let old: HashSet<_> = known.flows.iter().map(|flow| flow.config.encode_to_vec()).collect();
         let missing: Vec<_> =
-            config.flows.iter().filter(|flow| known.flows.iter().all(|old| *old.config != **flow)).cloned().collect();
+            config.flows.iter().filter(|flow| !old.contains(&flow.encode_to_vec())).cloned().collect();
         state.charge(encoded_len(&missing))?;
         if let Some(known) = state.configs.get_mut(id) {
             missing.iter().for_each(|flow| known.add_flow(flow));
@@ -176,11 +177,10 @@ impl Registry {
         request: &CreateIngestionConfigRequest,
     ) -> Result<IngestionConfig, RegistryError> {
         check_request(request)?;
-        for (place, flow) in request.flows.iter().enumerate() {
-            if request.flows.iter().take(place).any(|earlier| earlier == flow) {
-                let name = clipped(&flow.name);
-                return Err(RegistryError::Invalid(format!("flow {name:?} is given twice")));
-            }
+        let mut earlier = HashSet::with_capacity(request.flows.len());
+        if let Some(twice) = request.flows.iter().find(|flow| !earlier.insert(flow.encode_to_vec())) {
+            let name = clipped(&twice.name);
+            return Err(RegistryError::Invalid(format!("flow {name:?} is given twice")));
         }
         let mut state = self.state();
         let key = request.client_key.as_str();

@@ -9,8 +9,8 @@ use uuid::Uuid;
 use super::error::StateError;
 use super::facts::{Checkpoint, Facts, Outcome, PbfsMark};
 use crate::format::{
-    CheckpointMessage, EncodeError, Frame, JOURNAL_MAGIC, Kind, MAX_CHECKPOINT_BYTES, PayloadDecoder, PayloadError,
-    PbfsFacts, PbfsFactsMark, Scanner, SeqRange, SessionFacts, Step, TargetFacts, TimeRange, segment_id,
+    CheckpointMessage, Codec, EncodeError, Frame, JOURNAL_MAGIC, Kind, MAX_CHECKPOINT_BYTES, PayloadDecoder,
+    PayloadError, PbfsFacts, PbfsFactsMark, Scanner, SeqRange, SessionFacts, Step, TargetFacts, TimeRange, segment_id,
 };
 use crate::replay::target::{PbfsId, Target};
 use crate::segment::{PendingFrame, Storage, StorageFile};
@@ -131,7 +131,8 @@ fn facts_of(payload: &[u8], facts: &mut Facts) -> Option<CheckpointMessage> {
     let message = CheckpointMessage::decode(payload).ok()?;
     let mut all = Vec::new();
     for known in &message.targets {
-        let target = Target::from_text(&known.target);
+        // Once for all of its facts: its text may be long, and they many.
+        let mut of_target = Vec::new();
         for facts in &known.sessions {
             let session = Uuid::from_slice(&facts.session_id).ok()?;
             let of = |ranges: &[SeqRange], outcome| {
@@ -143,24 +144,27 @@ fn facts_of(payload: &[u8], facts: &mut Facts) -> Option<CheckpointMessage> {
             };
             let acknowledged = of(&facts.acknowledged, Outcome::Acknowledged)?;
             let dead_lettered = of(&facts.dead_lettered, Outcome::DeadLettered)?;
-            all.extend(acknowledged.into_iter().chain(dead_lettered).map(|checkpoint| (target.clone(), checkpoint)));
+            of_target.extend(acknowledged.into_iter().chain(dead_lettered));
         }
         for facts in &known.pbfs {
             let id = PbfsId(facts.id.as_slice().try_into().ok()?);
             for &PbfsFactsMark { end, ref hash, messages, dead_lettered } in &facts.marks {
                 let mark = PbfsMark { end, hash: hash.as_slice().try_into().ok()?, messages, dead_lettered };
-                all.push((target.clone(), Checkpoint::Pbfs { id, mark }));
+                of_target.push(Checkpoint::Pbfs { id, mark });
             }
             for range in &facts.delivered {
                 let messages = range.first..range.end;
                 if messages.is_empty() {
                     return None;
                 }
-                all.push((target.clone(), Checkpoint::PbfsDelivered { id, messages }));
+                of_target.push(Checkpoint::PbfsDelivered { id, messages });
             }
         }
+        all.push((Target::from_text(&known.target), of_target));
     }
-    all.iter().for_each(|(target, checkpoint)| facts.add(target, checkpoint));
+    for (target, checkpoints) in &all {
+        checkpoints.iter().for_each(|checkpoint| facts.add(target, checkpoint));
+    }
     Some(message)
 }
 
@@ -206,8 +210,9 @@ fn read_frame(decoder: &mut PayloadDecoder, frame: &Frame<'_>, facts: &mut Facts
         Kind::Unknown(_) => return Ok(false),
         kind => return Err(format!("a frame of kind {kind} has no place here")),
     }
-    if header.raw_len > MAX_CHECKPOINT_BYTES {
-        return Err(format!("a frame of {} bytes", header.raw_len));
+    // A compressed one could be any number of facts for a few bytes.
+    if header.raw_len > MAX_CHECKPOINT_BYTES || header.codec == Codec::Zstd {
+        return Err(format!("a frame of {} bytes, stored in {}", header.raw_len, header.stored_len));
     }
     let payload = match decoder.decode(frame) {
         Ok(payload) => payload,

@@ -66,7 +66,10 @@ impl Locks {
                     LockKind::Exclusive => format!("{}\n", std::process::id()),
                     LockKind::Shared => String::new(),
                 };
-                if let Err(error) = lock.write_note(&note) {
+                // A link, or a drive that somebody else has filled, may show another file here than our own.
+                if !self.is_note(path) {
+                    tracing::debug!("{} holds something else, which stays", path.display());
+                } else if let Err(error) = lock.write_note(&note) {
                     tracing::debug!("can't write to {}: {error}", path.display());
                 }
                 self.held.push(lock);
@@ -82,6 +85,12 @@ impl Locks {
             }
             Err(error) => Err(StateError::io("lock", path)(error)),
         }
+    }
+
+    /// Whether a lock file holds nothing but what is written here.
+    fn is_note(&self, path: &Path) -> bool {
+        let is_digit = |byte: &u8| byte.is_ascii_digit() || byte.is_ascii_whitespace();
+        self.storage.read(path, 64).is_ok_and(|bytes| bytes.iter().all(is_digit))
     }
 
     fn owner(&self, path: &Path) -> Option<u32> {

@@ -165,7 +165,7 @@ impl Letters {
             recorder_version: env!("CARGO_PKG_VERSION").to_owned(),
             host: RecorderOptions::default().host,
             ingestion_config: config_of(requests).to_vec(),
-            run: requests.and_then(|requests| requests.run.clone()),
+            run: requests.and_then(|requests| requests.run.as_deref().map(<[u8]>::to_vec)),
             run_id: requests.and_then(|requests| requests.run_id.clone()),
             ..SegmentHeader::default()
         };

@@ -5,10 +5,9 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::stream::FuturesUnordered;
-use prost::Message;
 
-use crate::catalog::Requests;
-use crate::format::{AddedFlows, FlowConfig, IngestionConfig};
+use super::added::Added;
+use crate::format::AddedFlows;
 use crate::replay::checkpoint::{Checkpoint, StateError};
 use crate::replay::context::{Context, DeadLetter};
 use crate::replay::dead_letter::RefusedRecord;
@@ -37,7 +36,7 @@ pub(super) struct Flight<'a> {
     pub(super) delivery: &'a Delivery,
     pub(super) subject: Option<Subject>,
     pub(super) target: &'a Target,
-    pub(super) added_flows: Arc<Mutex<Vec<FlowConfig>>>,
+    pub(super) added_flows: Arc<Mutex<Added>>,
 }
 
 impl Flight<'_> {
@@ -79,7 +78,7 @@ impl Flight<'_> {
         let letter = DeadLetter {
             target: self.target.clone(),
             subject,
-            requests: self.job.requests().map(|requests| self.with_added_flows(requests)),
+            requests: self.job.requests().map(|requests| self.added_flows().with(requests)),
             reason: reason.to_owned(),
             records: refused.iter().map(record).collect(),
         };
@@ -90,26 +89,11 @@ impl Flight<'_> {
         self.context.keep(letter, origin).await
     }
 
-    /// The requests as they are by now: those of an open segment's HEADER lack the flows that were added since.
-    fn with_added_flows(&self, requests: &Requests) -> Requests {
-        let (mut requests, mut flows) = (requests.clone(), self.added_flows().clone());
-        // What can't be read, or is empty because records carry their own ids ([F-19]), stays as it is.
-        let config = Some(&requests.ingestion_config[..]).filter(|config| !config.is_empty());
-        if let Some(config) = config.and_then(|config| IngestionConfig::decode(config).ok()) {
-            flows.retain(|flow| !config.flows.contains(flow));
-            // In protobuf, concatenation merges.
-            requests.ingestion_config.extend(AddedFlows { flows }.encode_to_vec());
-        }
-        requests
-    }
-
     pub(super) fn add_flows(&self, added: &AddedFlows) {
-        let mut flows = self.added_flows();
-        let new: Vec<_> = added.flows.iter().filter(|flow| !flows.contains(flow)).cloned().collect();
-        flows.extend(new);
+        self.added_flows().add(added);
     }
 
-    fn added_flows(&self) -> MutexGuard<'_, Vec<FlowConfig>> {
+    fn added_flows(&self) -> MutexGuard<'_, Added> {
         self.added_flows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -1,5 +1,6 @@
 //! One job on its way: its files are read, its windows delivered, what is acknowledged saved and counted.
 
+mod added;
 mod flight;
 mod state;
 

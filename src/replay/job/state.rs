@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use crate::format::FlowConfig;
+use super::added::Added;
 use crate::replay::deliver::Delivery;
 use crate::replay::findings::Findings;
 use crate::replay::plan::Job;
@@ -41,7 +41,7 @@ pub(in crate::replay) struct JobState {
     pub(in crate::replay) has_run: bool,
     pub(super) delivery: Option<Arc<Delivery>>,
     /// Flows that SCHEMA frames have added: dead letters need them, too.
-    pub(super) added_flows: Arc<Mutex<Vec<FlowConfig>>>,
+    pub(super) added_flows: Arc<Mutex<Added>>,
 }
 
 impl JobState {

@@ -138,8 +138,8 @@ pub(super) struct Memory {
     explained: SeqSet,
     /// The seq behind the last one that the session is known to have had.
     end: u64,
-    /// Marks that were told of: copies, and segments written again after an I/O error, repeat them.
-    marks: HashSet<Vec<u8>>,
+    /// Hashes of marks that were told of: copies, and segments written again after an I/O error, repeat them.
+    marks: HashSet<[u8; 32]>,
     /// Segments of which a whole, sealed copy was read.
     complete: HashSet<u32>,
     files: HashMap<PathBuf, FileMemory>,

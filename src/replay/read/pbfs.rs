@@ -15,7 +15,7 @@ use crate::replay::outgoing::Ids;
 use crate::replay::slots::Slots;
 use crate::replay::target::PbfsId;
 use crate::replay::window::{Reached, Window, WindowBuilder};
-use crate::segment::{PbfsEvent, PbfsReader, SegmentError};
+use crate::segment::{PbfsEvent, PbfsReader, SegmentError, open_file};
 
 /// Bytes hashed at a time.
 const HASH_BYTES: usize = 256 << 10;
@@ -64,7 +64,7 @@ struct PrefixHash<'a> {
 
 impl<'a> PrefixHash<'a> {
     fn open(path: &'a Path, slots: Slots) -> Result<Self, Ended> {
-        let file = File::open(path).map_err(SegmentError::io("read", path))?;
+        let file = open_file(path).map_err(SegmentError::io("read", path))?;
         Ok(Self { path, file, hash: Sha256::new(), at: 0, buffer: vec![0; HASH_BYTES], slots })
     }
 

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::{Instant, SystemTime};
 
 use prost::Message;
+use sha2::{Digest, Sha256};
 
 use super::{FileMemory, Gone, Item, Memory, Passed, Selector, Sink, send_rest};
 use crate::catalog::{SegmentFile, SeqSet, Session};
@@ -200,7 +201,8 @@ impl SessionRead<'_> {
     }
 
     fn mark(&mut self, mark: MarkMessage) -> Result<(), Gone> {
-        if !self.memory.marks.insert(mark.encode_to_vec()) {
+        // Marks can be long and many, so that only their hashes are kept.
+        if !self.memory.marks.insert(Sha256::digest(mark.encode_to_vec()).into()) {
             return Ok(());
         }
         if let Some(Mark::Dropped(dropped)) = &mark.mark
@@ -234,7 +236,7 @@ impl SessionRead<'_> {
         let mut sound_from = batch.first_seq;
         // Frames without ids come from the recorder's own encoder, or were checked when they were recorded.
         if !batch.bare {
-            for (seq, record) in (batch.first_seq..).zip(batch.records()) {
+            for (seq, record) in (batch.first_seq..batch.end_seq()).zip(batch.records()) {
                 if RecordInfo::parse(record).is_err() {
                     self.new_records(batch, sound_from..seq)?;
                     sound_from = seq + 1;

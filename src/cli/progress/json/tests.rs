@@ -1,12 +1,14 @@
 //! What is emitted is what the README says.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::Duration;
 
 use uuid::Uuid;
 
 use super::*;
 use crate::catalog::{ForeignReason, Ignored, Requests, Unreadable};
+use crate::format::Mark;
 use crate::format::{Damage, DamageCause, Torn};
 use crate::segment::{SegmentError, SkipReason, Skipped};
 use crate::sift::Registration;
@@ -34,7 +36,7 @@ fn all() -> Vec<Value> {
     catalog.ignored.push(Ignored { path: path.into(), reason: ForeignReason::Empty });
     catalog.unreadable.push(Unreadable { path: path.into(), reason: "why".to_owned() });
     let requests =
-        Requests { ingestion_config: Vec::new(), run: None, asset: "a".to_owned(), run_id: None, run_name: None };
+        Requests { ingestion_config: [].into(), run: None, asset: "a".to_owned(), run_id: None, run_name: None };
     let registration = Registration {
         ingestion_config_id: "c".to_owned(),
         asset_id: "a".to_owned(),

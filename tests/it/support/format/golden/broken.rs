@@ -335,7 +335,15 @@ pub fn hostile() -> Vec<Vector> {
         seg.data_frame(&imus(2, 40), spec, event).data(&imus(42, 2), false);
         Vector { compressed: true, ..lose(name, about, &["F-15"], &seg, "malformed", true) }
     };
+    let mut spec = FrameSpec::new(SCHEMA, 2, [0x12, 0].repeat((1 << 20) + 1));
+    spec.stored = zstd::bulk::compress(&spec.stored, 1).unwrap();
+    (spec.codec, spec.stored_len) = (1, spec.stored.len() as u32);
+    let mut parts = Seg::new(header(3));
+    parts.data(&imus(0, 2), false).frame(spec, json!({})).data(&imus(2, 1), false);
+    let about = "SCHEMA has 1048577 flows, in a few hundred bytes.";
+    let parts = Vector { compressed: true, ..lose("too-many-parts", about, &["F-14"], &parts, "malformed", true) };
     vec![
+        parts,
         lose(
             "oversized-stored",
             "A header states more stored bytes than a frame may have.",
