@@ -100,6 +100,16 @@ struct Frame {
 }
 
 impl Plan {
+    /// A segment of small DATA frames, by the seqs that are missing ahead of each and the number of its records.
+    pub fn of_frames(frames: &[(u8, u8)]) -> Self {
+        let record = |i: u8| Record::Request { flow: i, time: i.into(), value: i.into() };
+        let data = |&(gap, count): &(u8, u8)| {
+            let records = (0..count % 4 + 1).map(record).collect();
+            Part::Data { gap: gap % 2, bare: true, zstd: false, records }
+        };
+        Self { index: 0, flows: 1, parts: frames.iter().map(data).collect(), sealed: true }
+    }
+
     /// The segment of [`SESSION`], or of a sibling's number.
     pub fn write(&self, other: bool) -> Written {
         let mut out = self.begin(other);
