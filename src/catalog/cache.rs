@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::discover::{DiscoverError, Listed, Vanished, check_paths, kind_of, list};
+use super::discover::{DiscoverError, Listed, Vanished, check_paths, list, read_kind};
 use super::fingerprint::Fingerprint;
 use super::requests::Known;
 use super::sessions::{Catalog, Content};
@@ -56,10 +56,8 @@ impl CatalogCache {
                 Listed::File(path) => {
                     let remembered = before.remove(&path);
                     let content = self.file(&path, remembered);
-                    let gone = vanished == Vanished::PassedOver
-                        && matches!(content, Content::Unreadable(_))
-                        && path.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
-                    if !gone {
+                    // Also if it is there again: then the next scan sees what has come.
+                    if vanished == Vanished::Listed || !matches!(content, Content::Gone(_)) {
                         now.push((path, content));
                     }
                 }
@@ -80,11 +78,14 @@ impl CatalogCache {
             self.files.insert(path.to_owned(), remembered);
             return content;
         }
-        let content = Content::of(path, kind_of(path), &mut self.known);
+        let content = match read_kind(path) {
+            Ok(kind) => Content::of(path, kind, &mut self.known),
+            Err(error) => Content::unreadable(&error),
+        };
         if let Some(fingerprint) = fingerprint
             && fingerprint.is_settled(began)
             // What can't be read now may be readable later, without any other change.
-            && !matches!(content, Content::Unreadable(_))
+            && !matches!(content, Content::Unreadable(_) | Content::Gone(_))
         {
             self.files.insert(path.to_owned(), Remembered { fingerprint, content: content.clone() });
         }

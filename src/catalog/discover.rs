@@ -7,7 +7,7 @@ use thiserror::Error;
 use walkdir::WalkDir;
 
 use crate::format::{FRAME_HEADER_BYTES, FrameHeader, JOURNAL_MAGIC, Kind, MAGIC, SYNC_MARKER};
-use crate::segment::{SegmentError, SegmentName, is_pbfs, open_file};
+use crate::segment::{DAMAGED_SUFFIX, MENDING_SUFFIX, SegmentError, SegmentName, is_pbfs, open_file};
 
 /// Directory beside the backups in which the replayer keeps its own files.
 pub const STATE_DIR: &str = ".sift-replay";
@@ -35,6 +35,10 @@ pub enum ForeignReason {
     Empty,
     /// It is neither a segment nor PBFS.
     NoBackup,
+    /// The original of a file that was repaired in place.
+    SetAside,
+    /// A file that an interrupted repair has left.
+    Unfinished,
     /// It isn't a file: a socket, a pipe, a device, or a link, which isn't followed.
     NotAFile,
 }
@@ -45,6 +49,8 @@ impl ForeignReason {
         match self {
             Self::Empty => "empty",
             Self::NoBackup => "neither a segment nor a PBFS backup",
+            Self::SetAside => "the original of a repaired file; to have it read, rename it",
+            Self::Unfinished => "left by an interrupted repair; the next one removes it",
             Self::NotAFile => "not a regular file",
         }
     }
@@ -165,7 +171,7 @@ fn is_gone(error: &walkdir::Error) -> bool {
 }
 
 /// What the file at `path` is.
-pub(super) fn kind_of(path: &Path) -> FileKind {
+fn kind_of(path: &Path) -> FileKind {
     match read_kind(path) {
         Ok(kind) => kind,
         Err(SegmentError::Io { source, .. }) => FileKind::Unreadable(source.to_string()),
@@ -173,7 +179,21 @@ pub(super) fn kind_of(path: &Path) -> FileKind {
     }
 }
 
-fn read_kind(path: &Path) -> Result<FileKind, SegmentError> {
+/// [F-42]: files that have a name which nobody reads.
+fn passed_over(path: &Path) -> Option<ForeignReason> {
+    let name = path.file_name()?.as_encoded_bytes();
+    match name {
+        name if name.ends_with(DAMAGED_SUFFIX.as_bytes()) => Some(ForeignReason::SetAside),
+        name if name.ends_with(MENDING_SUFFIX.as_bytes()) => Some(ForeignReason::Unfinished),
+        _ => None,
+    }
+}
+
+/// The same, or why it can't be told.
+pub(super) fn read_kind(path: &Path) -> Result<FileKind, SegmentError> {
+    if let Some(reason) = passed_over(path) {
+        return Ok(FileKind::Foreign(reason));
+    }
     let name = SegmentName::of_path(path);
     let mut begin = Vec::new();
     let file = open_file(path).map_err(SegmentError::io("read", path))?;

@@ -170,7 +170,9 @@ impl Catalog {
         for (path, content) in files {
             match content {
                 Content::Foreign(reason) => catalog.ignored.push(Ignored { path, reason }),
-                Content::Unreadable(reason) => catalog.unreadable.push(Unreadable { path, reason }),
+                Content::Unreadable(reason) | Content::Gone(reason) => {
+                    catalog.unreadable.push(Unreadable { path, reason })
+                }
                 Content::Pbfs(fingerprint) => {
                     catalog.pbfs.push(PbfsFile { path, bytes: fingerprint.bytes, fingerprint });
                 }
@@ -210,6 +212,8 @@ impl Catalog {
 pub(super) enum Content {
     Foreign(ForeignReason),
     Unreadable(String),
+    /// It was there, and isn't any more; with the operating system's answer.
+    Gone(String),
     Pbfs(Fingerprint),
     Segment(Box<Opened>),
 }
@@ -222,14 +226,23 @@ impl Content {
             FileKind::Unreadable(reason) => Self::Unreadable(reason),
             FileKind::Pbfs => match Fingerprint::of(path) {
                 Ok(fingerprint) => Self::Pbfs(fingerprint),
-                Err(error) => Self::Unreadable(error.to_string()),
+                Err(error) => Self::unreadable(&SegmentError::io("read", path)(error)),
             },
             FileKind::Segment => match open(path, known) {
                 Ok(Ok(opened)) => Self::Segment(Box::new(opened)),
                 Ok(Err(reason)) => Self::Unreadable(reason),
-                Err(error) => Self::Unreadable(error.to_string()),
+                Err(error) => Self::unreadable(&error),
             },
         }
+    }
+
+    /// What can't be looked into, and why.
+    pub(super) fn unreadable(error: &SegmentError) -> Self {
+        let reason = match error {
+            SegmentError::Io { source, .. } => source.to_string(),
+            error => error.to_string(),
+        };
+        if error.is_not_found() { Self::Gone(reason) } else { Self::Unreadable(reason) }
     }
 }
 

@@ -9,8 +9,10 @@ mod ls;
 mod parse;
 mod progress;
 mod receive;
+mod repair;
 mod replay;
 mod text;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -30,6 +32,8 @@ pub fn main() -> ExitCode {
         }
         None => replay::run(&cli.replay, &cli.output),
         Some(Command::Ls(args)) => ls::run(&args, &cli.output),
+        Some(Command::Verify(args)) => verify::run(&args, &cli.output),
+        Some(Command::Repair(args)) => repair::run(&args, &cli.output),
         Some(Command::DeadLetters(args)) => dead_letters::run(&args, &cli.output),
         Some(Command::Checkpoints(args)) => checkpoints::run(&args, &cli.output),
         Some(Command::Receive(args)) => receive::run(&args, &cli.output),

@@ -16,6 +16,7 @@ mod range_crc;
 mod record;
 mod scan;
 mod seal;
+mod values;
 mod wire;
 
 pub use checkpoint::{CheckpointMessage, PbfsFacts, PbfsFactsMark, SessionFacts, TargetFacts};
@@ -40,4 +41,5 @@ pub(crate) use record::field;
 pub use record::{RecordInfo, Records, Suffix, put_record, put_timestamp};
 pub use scan::{Damage, Scanner, Step, Torn};
 pub use seal::{SealBuilder, TRAILER_BYTES, Tally, decode_trailer, encode_trailer};
+pub use values::non_finite_values;
 pub use wire::{Field, Fields, WireValue, put_bytes_field, put_varint, put_varint_field, varint_len};

@@ -7,7 +7,7 @@
 use super::error::DamageCause;
 use super::frame::take;
 use super::limits::MAX_PBFS_CHUNK_BYTES;
-use super::range_crc::RangeCrc;
+use super::range_crc::{RangeCrc, Window};
 use super::record::Records;
 use super::scan::{Damage, Torn};
 
@@ -55,16 +55,16 @@ pub enum PbfsStep<'a> {
 pub struct PbfsScanner {
     position: u64,
     lost: Option<Lost>,
+    crc: RangeCrc,
 }
 
 /// A search for the next sound chunk.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Lost {
     from: u64,
     cause: DamageCause,
     /// Whether the first chunk lost may simply be unfinished.
     torn: bool,
-    crc: RangeCrc,
 }
 
 /// A chunk's beginning, judged.
@@ -79,7 +79,11 @@ enum Judged<'a> {
     },
     /// More bytes are needed: this many.
     Beyond(usize),
-    Bad(DamageCause),
+    /// The checksum doesn't hold; the length is possible, and all of it is at hand.
+    BadChecksum {
+        len: usize,
+    },
+    BadLength,
 }
 
 impl PbfsScanner {
@@ -96,66 +100,68 @@ impl PbfsScanner {
     /// Takes one step. `window` holds the file's bytes from [`position`](Self::position) on, as many as are at hand;
     /// `at_end` says that the file ends with them.
     pub fn step<'a>(&mut self, window: &'a [u8], at_end: bool) -> PbfsStep<'a> {
+        let window = Window { bytes: window, begin: self.position };
         match self.lost.take() {
             Some(lost) => self.resync(lost, window, at_end),
             None => self.chunk(window, at_end),
         }
     }
 
-    fn chunk<'a>(&mut self, window: &'a [u8], at_end: bool) -> PbfsStep<'a> {
-        if window.is_empty() {
+    fn chunk<'a>(&mut self, window: Window<'a>, at_end: bool) -> PbfsStep<'a> {
+        let from = self.position;
+        if window.bytes.is_empty() {
             return if at_end { PbfsStep::End } else { PbfsStep::NeedMore(PBFS_HEADER_BYTES) };
         }
-        let judged = judge(window, |stored| Some(crc32fast::hash(stored)));
-        let (cause, torn) = match judged {
+        let damage = |len: usize, cause| Damage { offset: from, len: len as u64, cause, seqs: None };
+        let lost = match self.judge(window, 0) {
             Judged::Sound { payload, count } => {
-                let bytes = window.get(..PBFS_HEADER_BYTES + payload.len()).unwrap_or_default();
-                let chunk = PbfsChunk { offset: self.position, count, payload, bytes };
-                self.position += (PBFS_HEADER_BYTES + payload.len()) as u64;
-                return PbfsStep::Chunk(chunk);
+                let bytes = window.bytes.get(..PBFS_HEADER_BYTES + payload.len()).unwrap_or_default();
+                self.position += bytes.len() as u64;
+                return PbfsStep::Chunk(PbfsChunk { offset: from, count, payload, bytes });
             }
             Judged::Malformed { len } => {
-                let damage =
-                    Damage { offset: self.position, len: len as u64, cause: DamageCause::Malformed, seqs: None };
                 self.position += len as u64;
-                return PbfsStep::Damage(damage);
+                return PbfsStep::Damage(damage(len, DamageCause::Malformed));
             }
             Judged::Beyond(needed) if !at_end => return PbfsStep::NeedMore(needed),
-            Judged::Beyond(_) => (DamageCause::ChunkLength, true),
-            Judged::Bad(cause) => (cause, false),
+            Judged::Beyond(_) => Lost { from, cause: DamageCause::ChunkLength, torn: true },
+            Judged::BadLength => Lost { from, cause: DamageCause::ChunkLength, torn: false },
+            Judged::BadChecksum { len } => {
+                // [P-3]: where the length still holds, the next chunk stands behind it; a chunk within a message isn't
+                // one. Judged only when all of the next chunk is at hand, so that the answer doesn't depend on the window.
+                let cause = DamageCause::ChunkChecksum;
+                match self.judge(window, len) {
+                    Judged::Beyond(needed) if !at_end => return PbfsStep::NeedMore(len.saturating_add(needed)),
+                    Judged::Sound { .. } | Judged::Malformed { .. } => {
+                        self.position += len as u64;
+                        return PbfsStep::Damage(damage(len, cause));
+                    }
+                    _ if len == window.bytes.len() => {
+                        self.position += len as u64;
+                        return PbfsStep::Damage(damage(len, cause));
+                    }
+                    _ => Lost { from, cause, torn: false },
+                }
+            }
         };
-        let mut lost = Lost { from: self.position, cause, torn, crc: RangeCrc::default() };
-        // [P-3]: where the length still holds, the next chunk stands behind it; a chunk within a message isn't one.
-        if cause == DamageCause::ChunkChecksum
-            && let Some(end) = stated_end(window)
-        {
-            let behind = window.get(end..).unwrap_or_default();
-            // Judged only when all of the next chunk is at hand, so that the answer doesn't depend on the window.
-            match plausible_len(behind) {
-                Some(len) if len > behind.len() && !at_end => return PbfsStep::NeedMore(end.saturating_add(len)),
-                _ => {}
-            }
-            if behind.is_empty() || is_sound(&mut lost.crc, window, end) {
-                self.position += end as u64;
-                return PbfsStep::Damage(Damage { offset: lost.from, len: end as u64, cause, seqs: None });
-            }
-        }
-        lost.crc = RangeCrc::default();
         self.resync(lost, window, at_end)
     }
 
     /// [P-3]: tries each byte as a chunk's first.
-    fn resync<'a>(&mut self, mut lost: Lost, window: &'a [u8], at_end: bool) -> PbfsStep<'a> {
+    fn resync<'a>(&mut self, lost: Lost, window: Window<'a>, at_end: bool) -> PbfsStep<'a> {
         let mut at = usize::from(lost.from == self.position);
-        while let Some(tail) = window.get(at..).filter(|tail| !tail.is_empty()) {
+        while let Some(tail) = window.bytes.get(at..).filter(|tail| !tail.is_empty()) {
             match plausible_len(tail) {
                 Some(len) if len > tail.len() && !at_end => {
                     self.position += at as u64;
-                    lost.crc = RangeCrc::default();
                     self.lost = Some(lost);
                     return PbfsStep::NeedMore(len);
                 }
-                Some(len) if len <= tail.len() && is_sound(&mut lost.crc, window, at) => {
+                // A chunk whose checksum holds is a chunk, also when what it holds is malformed.
+                Some(len)
+                    if len <= tail.len()
+                        && matches!(self.judge(window, at), Judged::Sound { .. } | Judged::Malformed { .. }) =>
+                {
                     self.position += at as u64;
                     let len = self.position - lost.from;
                     return PbfsStep::Damage(Damage { offset: lost.from, len, cause: lost.cause, seqs: None });
@@ -163,9 +169,8 @@ impl PbfsScanner {
                 _ => at += 1,
             }
         }
-        self.position += window.len() as u64;
+        self.position += window.bytes.len() as u64;
         if !at_end {
-            lost.crc = RangeCrc::default();
             self.lost = Some(lost);
             return PbfsStep::NeedMore(PBFS_HEADER_BYTES);
         }
@@ -176,11 +181,31 @@ impl PbfsScanner {
             PbfsStep::Damage(Damage { offset, len, cause: lost.cause, seqs: None })
         }
     }
-}
 
-/// Where the chunk at the window's start ends if its length can be believed and lies within the window.
-fn stated_end(window: &[u8]) -> Option<usize> {
-    plausible_len(window).filter(|&end| end <= window.len())
+    /// Judges what stands at `at` of the window. Its checksum is derived: hostile bytes may have many beginnings of long
+    /// chunks, and summing each would be quadratic.
+    fn judge<'a>(&mut self, window: Window<'a>, at: usize) -> Judged<'a> {
+        let mut rest = window.bytes.get(at..).unwrap_or_default();
+        let (Some(stored_crc), Some(len)) =
+            (take(&mut rest).map(u32::from_le_bytes), take(&mut rest).map(u64::from_le_bytes))
+        else {
+            return Judged::Beyond(PBFS_HEADER_BYTES);
+        };
+        // [P-2]: before anything is computed with it.
+        if len > MAX_PBFS_CHUNK_BYTES {
+            return Judged::BadLength;
+        }
+        let whole = PBFS_HEADER_BYTES + len as usize;
+        let Some(payload) = rest.get(..len as usize) else { return Judged::Beyond(whole) };
+        let begin = window.begin + at as u64;
+        if self.crc.range(window, begin + 4..begin + whole as u64) != Some(stored_crc) {
+            return Judged::BadChecksum { len: whole };
+        }
+        match count_messages(payload) {
+            Some(count) => Judged::Sound { payload, count },
+            None => Judged::Malformed { len: whole },
+        }
+    }
 }
 
 /// Bytes of the whole chunk that `bytes` would begin with, as far as that is possible; at least a header's if
@@ -201,31 +226,6 @@ fn plausible_len(bytes: &[u8]) -> Option<usize> {
     Some(PBFS_HEADER_BYTES + len as usize)
 }
 
-/// Judges what stands at the window's start; `crc` is given the bytes that the checksum covers.
-fn judge(window: &[u8], crc: impl FnOnce(&[u8]) -> Option<u32>) -> Judged<'_> {
-    let mut rest = window;
-    let (Some(stored_crc), Some(len)) =
-        (take(&mut rest).map(u32::from_le_bytes), take(&mut rest).map(u64::from_le_bytes))
-    else {
-        return Judged::Beyond(PBFS_HEADER_BYTES);
-    };
-    // [P-2]: before anything is computed with it.
-    if len > MAX_PBFS_CHUNK_BYTES {
-        return Judged::Bad(DamageCause::ChunkLength);
-    }
-    let len = len as usize;
-    let (Some(payload), Some(covered)) = (rest.get(..len), window.get(4..PBFS_HEADER_BYTES + len)) else {
-        return Judged::Beyond(PBFS_HEADER_BYTES + len);
-    };
-    if crc(covered) != Some(stored_crc) {
-        return Judged::Bad(DamageCause::ChunkChecksum);
-    }
-    match count_messages(payload) {
-        Some(count) => Judged::Sound { payload, count },
-        None => Judged::Malformed { len: PBFS_HEADER_BYTES + len },
-    }
-}
-
 fn count_messages(payload: &[u8]) -> Option<u32> {
     let mut rest = payload;
     let mut count = 0u32;
@@ -235,14 +235,6 @@ fn count_messages(payload: &[u8]) -> Option<u32> {
         count = count.checked_add(1)?;
     }
     Some(count)
-}
-
-/// Whether a sound chunk begins at `at` of the window; its checksum is derived, not computed over its whole length. A
-/// chunk whose checksum holds is a chunk, also when what it holds is malformed.
-fn is_sound(crc: &mut RangeCrc, window: &[u8], at: usize) -> bool {
-    let Some(tail) = window.get(at..) else { return false };
-    let judged = judge(tail, |covered| crc.range(window, at + 4, at + 4 + covered.len()));
-    matches!(judged, Judged::Sound { .. } | Judged::Malformed { .. })
 }
 
 #[cfg(test)]
@@ -353,17 +345,43 @@ mod tests {
     }
 
     #[test]
+    fn a_first_message_that_does_not_fit_does_not_make_a_chunk_of_a_message() {
+        let mut nested = Vec::new();
+        put_chunk(&mut nested, &[b"inner"]);
+        let mut file = Vec::new();
+        put_chunk(&mut file, &[b"before", &nested]);
+        // The length of the first message, which is longer than the chunk then; what tells the chunk's own still stands.
+        file[14] = 1;
+        let end = file.len();
+        put_chunk(&mut file, &[b"after"]);
+        for growth in [1, 13, 1000] {
+            assert_eq!(scan(&file, growth), [&format!("chunk-checksum at 0 +{end}"), "after"], "{growth}");
+            assert_eq!(scan(&file[..end], growth), [format!("chunk-checksum at 0 +{end}")], "{growth}");
+        }
+    }
+
+    /// How many bytes are summed to scan this so many times over.
+    fn hashed(piece: &[u8], times: usize) -> usize {
+        HASHED.set(0);
+        scan(&piece.repeat(times), usize::MAX >> 1);
+        HASHED.get()
+    }
+
+    #[test]
     fn hostile_bytes_take_linear_time() {
-        // Every twelfth byte begins a chunk that could be 64 KiB long: a reader that sums each takes 64 KiB × the file.
-        let hashed = |words: usize| {
-            let word = [0, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0];
-            let file: Vec<u8> = std::iter::repeat_n(word, words).flatten().collect();
-            HASHED.set(0);
-            assert_eq!(scan(&file, usize::MAX >> 1).len(), 1);
-            HASHED.get()
-        };
-        let (small, large) = (hashed(50_000), hashed(100_000));
-        assert!(small > 0 && large < small * 5 / 2, "{small} bytes summed, twice the file: {large}");
-        assert!(large < 100_000 * 3 * RangeCrc::BLOCK, "{large}");
+        // Each begins a chunk that could be 64 KiB long: a reader that sums each takes 64 KiB × the file.
+        let word = [0, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0];
+        // The same with a sound chunk behind each: each is damage of its own, with a search of its own.
+        let mut between = Vec::from([0xff; 12]);
+        between.extend([1, 2, 3, 4, 0, 0, 4, 0, 0, 0, 0, 0, 1, 0, 0, 0]);
+        put_chunk(&mut between, &[]);
+        // Each is damaged, and 256 KiB long by its length.
+        let mut damaged = vec![1, 2, 3, 4, 0, 0, 4, 0, 0, 0, 0, 0, 1, 0, 0, 0];
+        put_chunk(&mut damaged, &[]);
+        for (piece, times) in [(&word[..], 50_000), (&between, 60_000), (&damaged, 60_000)] {
+            let (small, large) = (hashed(piece, times), hashed(piece, 2 * times));
+            let most = 2 * times * piece.len() * 3 * RangeCrc::BLOCK as usize;
+            assert!(small > 0 && large < small * 5 / 2 && large < most, "{small}, and for twice the file {large}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 
 use super::error::WireError;
 use super::frame::take;
-use super::wire::{Fields, WireValue, put_bytes_field, put_varint_field};
+use super::wire::{Field, Fields, WireValue, put_bytes_field, put_varint_field};
 
 /// Field numbers of `IngestWithConfigDataStreamRequest`.
 pub(crate) mod field {
@@ -87,8 +87,11 @@ impl<'a> RecordInfo<'a> {
                     let (seconds, nanos) = time.get_or_insert((0i64, 0i64));
                     for part in Fields::new(stamp) {
                         match part.map_err(|error| next.outward(error))? {
-                            part if part.number == 1 => set_varint(seconds, part.value),
-                            part if part.number == 2 => set_varint(nanos, part.value),
+                            Field { number: 1, value: WireValue::Varint(value), .. } => *seconds = value as i64,
+                            // An int32, of which every protobuf library takes the low 32 bits.
+                            Field { number: 2, value: WireValue::Varint(value), .. } => {
+                                *nanos = i64::from(value as i32)
+                            }
                             _ => {}
                         }
                     }
@@ -109,12 +112,6 @@ impl<'a> RecordInfo<'a> {
     /// Whether the request carries no id at all ([F-21]).
     pub fn is_bare(&self) -> bool {
         !(self.has_config_id || self.has_run_id || self.has_organization_id)
-    }
-}
-
-fn set_varint(place: &mut i64, value: WireValue<'_>) {
-    if let WireValue::Varint(value) = value {
-        *place = value as i64;
     }
 }
 
@@ -261,6 +258,18 @@ mod tests {
         put_varint(&mut stamp, 8);
         put_bytes_field(&mut twice, field::TIMESTAMP, &stamp);
         assert_eq!(RecordInfo::parse(&twice).unwrap().timestamp, Some(8_000_000_009));
+    }
+
+    #[test]
+    fn nanos_are_an_int32_however_they_are_written() {
+        for (written, nanos) in [(0xffff_ffff, -1), (u64::MAX, -1), (1 << 32 | 5, 5), (1 << 31, i64::from(i32::MIN))] {
+            let mut stamp = Vec::new();
+            put_varint_field(&mut stamp, 1, 3);
+            put_varint_field(&mut stamp, 2, written);
+            let mut request = Vec::new();
+            put_bytes_field(&mut request, field::TIMESTAMP, &stamp);
+            assert_eq!(RecordInfo::parse(&request).unwrap().timestamp, Some(3_000_000_000 + nanos), "{written:#x}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 
 use super::error::DamageCause;
-use super::frame::{FRAME_HEADER_BYTES, Frame, FrameHeader, Kind, MAGIC, SYNC_MARKER};
+use super::frame::{FRAME_HEADER_BYTES, Frame, FrameHeader, JOURNAL_MAGIC, Kind, MAGIC, SYNC_MARKER};
 use super::seal::{TRAILER_BYTES, decode_trailer};
 
 static MARKER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(&SYNC_MARKER));
@@ -70,18 +70,25 @@ pub struct Scanner {
     /// Where the present damage began, and its cause.
     lost: Option<(u64, DamageCause)>,
     next_seq: u64,
+    /// Whether nothing but a trailer follows a SEAL.
+    ends_at_seal: bool,
 }
 
 impl Scanner {
     /// A scanner at a segment's first byte. `segment_id`, if known, keeps frames of other segments out even where
     /// the HEADER is lost.
     pub fn new(segment_id: Option<u64>) -> Self {
-        Self { position: 0, segment_id, stage: Stage::Magic, lost: None, next_seq: 0 }
+        Self { position: 0, segment_id, stage: Stage::Magic, lost: None, next_seq: 0, ends_at_seal: true }
     }
 
     /// A scanner at a frame that is known to begin at `offset` bytes.
     pub fn at_frame(segment_id: Option<u64>, offset: u64) -> Self {
         Self { position: offset, stage: Stage::Frames, ..Self::new(segment_id) }
+    }
+
+    /// A scanner behind the magic of a journal ([F-39]), where a SEAL is a frame like any other that has no place there.
+    pub fn of_journal(id: Option<u64>) -> Self {
+        Self { ends_at_seal: false, ..Self::at_frame(id, JOURNAL_MAGIC.len() as u64) }
     }
 
     /// The byte of the file at which the next step's window must begin.
@@ -170,7 +177,7 @@ impl Scanner {
         let offset = self.position;
         self.position += len as u64;
         let damage = |cause| Some(Step::Damage(Damage { offset, len: len as u64, cause, seqs: seqs.clone() }));
-        if header.kind == Kind::Seal {
+        if header.kind == Kind::Seal && self.ends_at_seal {
             // Also when the payload is damaged: what follows a SEAL is the trailer, and it is sound.
             self.stage = Stage::Trailer { seal_offset: offset };
         }

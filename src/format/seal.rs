@@ -111,6 +111,11 @@ impl SealBuilder {
         self.total.records
     }
 
+    /// The segment had seqs up to `end_seq`, though the last of them aren't in it any more.
+    pub fn extend_to(&mut self, end_seq: u64) {
+        self.end_seq = self.end_seq.max(end_seq);
+    }
+
     /// Notes a DATA frame that has been written.
     pub fn add_frame(&mut self, header: &FrameHeader) {
         self.total.merge(&Tally { records: u64::from(header.count), times: header.times });

@@ -14,15 +14,19 @@ use crate::format::{FlowConfig, RecordInfo};
 
 /// What is learnt from a ready-made request.
 #[derive(Debug)]
-pub(super) struct CheckedRequest {
-    pub(super) flow: usize,
-    pub(super) time: i64,
-    pub(super) bare: bool,
-    pub(super) non_finite: u64,
+pub(crate) struct CheckedRequest {
+    /// The flow's place in the table.
+    pub(crate) flow: usize,
+    /// ns since the Unix epoch.
+    pub(crate) time: i64,
+    /// Whether it carries no ids.
+    pub(crate) bare: bool,
+    /// Values that are NaN or infinite.
+    pub(crate) non_finite: u64,
 }
 
 /// The flows of one recorder or encoder.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct FlowTable {
     session: Uuid,
     flows: Vec<Flow>,
@@ -62,6 +66,18 @@ impl FlowTable {
     pub(super) fn get(&self, name: &str) -> Result<&Flow, RecordError> {
         let found = self.by_name.get(name).and_then(|flows| flows.last());
         found.ok_or_else(|| RecordError::UnknownFlow { flow: name.to_owned() })
+    }
+
+    /// The flow at this place.
+    #[cfg(feature = "replay")]
+    pub(super) fn at(&self, index: usize) -> Option<&Flow> {
+        self.flows.get(index)
+    }
+
+    /// How many flows have this name.
+    #[cfg(feature = "replay")]
+    pub(super) fn of_name(&self, name: &str) -> usize {
+        self.by_name.get(name).map_or(0, Vec::len)
     }
 
     /// Whether there is exactly this flow.

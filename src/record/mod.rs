@@ -1,5 +1,7 @@
 //! The recorder: telemetry to segment files, without a network, whatever happens to the power.
 
+#[cfg(feature = "replay")]
+mod checker;
 mod clock;
 mod data_type;
 mod encoder;
@@ -20,6 +22,8 @@ mod tap;
 mod value;
 mod writer;
 
+#[cfg(feature = "replay")]
+pub(crate) use checker::{Checker, check_alone, non_finite_places};
 pub use data_type::DataType;
 pub use encoder::Encoder;
 pub use error::{RecordError, SchemaError};

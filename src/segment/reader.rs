@@ -88,6 +88,9 @@ pub enum Event<'a> {
     Torn(Torn),
 }
 
+/// An event, and the frame that it was made of, if it was made of one.
+pub(crate) type EventOfFrame<'a> = (Event<'a>, Option<Frame<'a>>);
+
 /// Reads one segment from beginning to end.
 #[derive(Debug)]
 pub struct SegmentReader {
@@ -257,6 +260,14 @@ impl SegmentReader {
     /// # Errors
     /// [`SegmentError::Io`] if the file can't be read.
     pub fn next_event(&mut self) -> Result<Option<Event<'_>>, SegmentError> {
+        Ok(self.next_frame()?.map(|(event, _)| event))
+    }
+
+    /// The next event, and the frame that it was made of, as it stands in the file, also if its payload is malformed.
+    ///
+    /// # Errors
+    /// [`SegmentError::Io`] if the file can't be read.
+    pub(crate) fn next_frame(&mut self) -> Result<Option<EventOfFrame<'_>>, SegmentError> {
         let header = loop {
             let position = self.scanner.position();
             let (window, at_end) = self.source.window(position);
@@ -267,8 +278,8 @@ impl SegmentReader {
                     read.map_err(SegmentError::io("read", &self.path))?;
                 }
                 Step::End => return Ok(None),
-                Step::Damage(damage) => return Ok(Some(Event::Damage(damage))),
-                Step::Torn(torn) => return Ok(Some(Event::Torn(torn))),
+                Step::Damage(damage) => return Ok(Some((Event::Damage(damage), None))),
+                Step::Torn(torn) => return Ok(Some((Event::Torn(torn), None))),
                 // Only the place is kept, so that the borrow of the window ends here.
                 Step::Frame(frame) => break frame.header,
             }
@@ -280,7 +291,8 @@ impl SegmentReader {
         let window = self.source.window(header.offset).0;
         let frame = window.get(..FRAME_HEADER_BYTES + header.stored_len as usize);
         let stored = frame.and_then(|frame| frame.get(FRAME_HEADER_BYTES..)).unwrap_or_default();
-        Ok(Some(event(&mut self.decoder, Frame { header, stored })))
+        let frame = Frame { header, stored };
+        Ok(Some((event(&mut self.decoder, frame), Some(frame))))
     }
 }
 

@@ -1,5 +1,7 @@
 //! Whatever happens to a small segment, what is read from it was recorded, and every byte of it is accounted for.
 
+mod sweep;
+
 use std::collections::HashMap;
 use std::fs;
 use std::ops::Range;

@@ -5,16 +5,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The layers, each with those that it may know.
-const LAYERS: [(&str, &[&str]); 9] = [
+const LAYERS: [(&str, &[&str]); 10] = [
     ("format", &[]),
     ("segment", &["format"]),
     ("record", &["format", "segment"]),
     ("catalog", &["format", "segment"]),
+    ("verify", &["format", "segment", "record", "catalog"]),
     ("sift", &["format", "segment", "record", "catalog"]),
     ("replay", &["format", "segment", "record", "catalog", "sift"]),
     ("stream", &["format", "segment", "record", "catalog", "sift", "replay"]),
     ("receiver", &["format", "segment", "record", "catalog", "sift", "replay"]),
-    ("cli", &["format", "segment", "record", "catalog", "sift", "replay", "receiver"]),
+    ("cli", &["format", "segment", "record", "catalog", "verify", "sift", "replay", "receiver"]),
 ];
 
 /// Crates that the recorder alone may depend on, itself included.

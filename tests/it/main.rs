@@ -3,6 +3,7 @@
 //! What concerns the format, segments and the recorder is tested without any feature, too
 //! (`cargo test --no-default-features`); all the rest needs `cli`.
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::print_stdout, reason = "figures, for whoever asks with --nocapture")]
 
 #[cfg(feature = "cli")]
 mod after;
@@ -39,6 +40,7 @@ mod real_disk;
 #[cfg(feature = "cli")]
 mod receiver;
 mod record;
+mod repair;
 #[cfg(feature = "cli")]
 mod replay;
 #[cfg(feature = "cli")]
@@ -56,5 +58,7 @@ mod support;
 #[cfg(feature = "cli")]
 mod survival;
 mod vectors;
+#[cfg(feature = "cli")]
+mod verify;
 #[cfg(feature = "cli")]
 mod watch;

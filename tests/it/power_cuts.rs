@@ -7,6 +7,7 @@ mod faults;
 mod journal;
 mod model;
 mod recorder;
+mod rot;
 mod script;
 
 use std::collections::hash_map::DefaultHasher;

@@ -1,6 +1,7 @@
 //! The command line's grammar.
 #![allow(rustdoc::bare_urls, reason = "these texts are help on a terminal")]
 
+mod repair;
 mod replay;
 
 use std::ffi::OsString;
@@ -10,10 +11,12 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
+pub(super) use repair::RepairArgs;
 pub(super) use replay::{MAX_WINDOW_BYTES, ReplayArgs};
 
 use super::checkpoints::CheckpointsArgs;
 use super::dead_letters::DeadLettersArgs;
+use super::verify::VerifyArgs;
 
 /// Replays telemetry recorded without a network into Sift: complete, once, and with proof that nothing is missing.
 ///
@@ -47,6 +50,10 @@ A directory whose name is that of a command is given as ./ls, for example.";
 pub(super) enum Command {
     /// List what directories hold: sessions, backups, and files that are neither
     Ls(LsArgs),
+    /// Read everything, check it, and tell what is damaged, missing, or not as it should be
+    Verify(VerifyArgs),
+    /// Write sound copies of recordings: what a power cut left open is sealed, damage is left out, every sound record kept
+    Repair(RepairArgs),
     /// List the records that a destination refused, with the reason; or send them once more
     DeadLetters(DeadLettersArgs),
     /// Show or forget what destinations have acknowledged

@@ -1,14 +1,10 @@
 //! Everything that a replay tells, as JSON: one object a line. The table in the README lists what is emitted here.
 
-use std::ops::Range;
-use std::path::Path;
-
 use serde_json::{Value, json};
 
-use super::words::skipped_text;
+use super::found::{self, path};
 use crate::catalog::Catalog;
 use crate::cli::text::out;
-use crate::format::Mark;
 use crate::replay::{Observer, Origin, ReplayEvent, Report, Totals};
 
 /// Everything, one JSON object a line, on stdout.
@@ -28,23 +24,9 @@ fn found_json(catalog: &Catalog) -> Vec<Value> {
     let found = json!({
         "event": "found", "sessions": catalog.sessions.len(), "segments": segments, "pbfs_files": catalog.pbfs.len(),
     });
-    let ignored = catalog
-        .ignored
-        .iter()
-        .map(|file| json!({"event": "ignored", "path": path(&file.path), "reason": file.reason.as_str()}));
-    let unreadable = catalog
-        .unreadable
-        .iter()
-        .map(|file| json!({"event": "unreadable", "path": path(&file.path), "reason": file.reason}));
+    let ignored = catalog.ignored.iter().map(|file| found::ignored(&file.path, file.reason));
+    let unreadable = catalog.unreadable.iter().map(|file| found::unreadable(&file.path, &file.reason));
     [found].into_iter().chain(ignored).chain(unreadable).collect()
-}
-
-fn path(path: &Path) -> String {
-    path.to_string_lossy().into_owned()
-}
-
-fn seqs(seqs: Option<&Range<u64>>) -> Value {
-    seqs.map_or(Value::Null, |seqs| json!({"first": seqs.start, "end": seqs.end}))
 }
 
 fn origin_json(origin: &Origin<'_>) -> Value {
@@ -65,24 +47,11 @@ fn event_json(event: &ReplayEvent<'_>) -> Value {
             "ingestion_config_id": registration.ingestion_config_id, "run_id": registration.run_id,
             "config_created": registration.config_created, "run_created": registration.run_created,
         }),
-        ReplayEvent::Damage { path: file, damage } => json!({
-            "event": "damage", "path": path(file), "offset": damage.offset, "bytes": damage.len,
-            "cause": damage.cause.as_str(), "seqs": seqs(damage.seqs.as_ref()),
-        }),
-        ReplayEvent::Torn { path: file, torn } => json!({
-            "event": "torn", "path": path(file), "offset": torn.offset, "bytes": torn.len,
-            "seqs": seqs(torn.seqs.as_ref()),
-        }),
-        ReplayEvent::Unreadable { path: file, error } => {
-            json!({"event": "unreadable", "path": path(file), "reason": error.to_string()})
-        }
-        ReplayEvent::Skipped { path: file, skipped } => json!({
-            "event": "skipped", "path": path(file), "offset": skipped.offset, "bytes": skipped.len,
-            "reason": skipped_text(file, skipped), "seqs": seqs(skipped.seqs.as_ref()),
-        }),
-        ReplayEvent::Mark { session, wall_clock_ns, mark } => json!({
-            "event": "mark", "session": session.to_string(), "wall_clock_ns": wall_clock_ns, "mark": mark_json(mark),
-        }),
+        ReplayEvent::Damage { path, damage } => found::damage(path, damage),
+        ReplayEvent::Torn { path, torn } => found::torn(path, torn),
+        ReplayEvent::Unreadable { path, error } => found::unreadable(path, &error.to_string()),
+        ReplayEvent::Skipped { path, skipped } => found::skipped(path, skipped),
+        ReplayEvent::Mark { session, wall_clock_ns, mark } => found::mark(*session, *wall_clock_ns, mark),
         ReplayEvent::Acknowledged { origin, records, bytes, read } => json!({
             "event": "acknowledged", "origin": origin_json(origin), "records": records, "bytes": bytes, "read": read,
         }),
@@ -104,31 +73,8 @@ fn event_json(event: &ReplayEvent<'_>) -> Value {
         ReplayEvent::Refused { origin, reason } => {
             json!({"event": "refused", "origin": origin_json(origin), "reason": reason})
         }
-        ReplayEvent::Missing { session, seqs: missing } => {
-            json!({"event": "missing", "session": session.to_string(), "seqs": seqs(Some(missing))})
-        }
+        ReplayEvent::Missing { session, seqs } => found::missing(*session, seqs),
         ReplayEvent::Summary(report) => summary_json(report),
-    }
-}
-
-fn mark_json(mark: &Mark) -> Value {
-    match mark {
-        Mark::Dropped(dropped) => json!({
-            "kind": "dropped", "records": dropped.records, "reason": dropped.reason, "first_seq": dropped.first_seq,
-        }),
-        Mark::ClockStep(step) => json!({"kind": "clock-step", "step_ns": step.step_ns}),
-        Mark::Note(text) => json!({"kind": "note", "text": text}),
-        Mark::Refused(refused) => json!({
-            "kind": "refused", "destination": refused.destination, "reason": refused.reason,
-            "records": refused.count,
-        }),
-        Mark::Confirmed(confirmed) => json!({
-            "kind": "confirmed", "destination": confirmed.destination,
-            "seqs": {"first": confirmed.first_seq, "end": confirmed.end_seq},
-        }),
-        Mark::Abandoned(abandoned) => json!({
-            "kind": "abandoned", "segment_index": abandoned.segment_index, "error": abandoned.error,
-        }),
     }
 }
 

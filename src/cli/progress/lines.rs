@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::words::{damage_text, mark_text, origin_text, skipped_text, torn_text, unreadable_text};
+use super::words::{damage_text, mark_text, missing_text, origin_text, skipped_text, torn_text, unreadable_text};
 use crate::catalog::Catalog;
 use crate::cli::text::{bytes, count, duration, number, shown, shown_path};
 use crate::replay::{Origin, ReplayEvent};
@@ -138,12 +138,7 @@ impl Lines {
                 let alike = if times > 1 { format!(" ({} times of late)", number(times)) } else { String::new() };
                 format!("{whose}: {}{alike}", shown(reason))
             }
-            ReplayEvent::Missing { session, seqs } => format!(
-                "missing: session {session}: {} (seqs {} to {})",
-                count(seqs.end.saturating_sub(seqs.start), "record", "records"),
-                seqs.start,
-                seqs.end.saturating_sub(1)
-            ),
+            ReplayEvent::Missing { session, seqs } => format!("missing: {}", missing_text(*session, seqs)),
             ReplayEvent::Found(_)
             | ReplayEvent::Started { .. }
             | ReplayEvent::Acknowledged { .. }

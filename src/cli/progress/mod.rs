@@ -1,12 +1,13 @@
 //! What a replay tells: as lines and bars for people, or as JSON.
 
 mod bars;
+pub(super) mod found;
 mod json;
 mod lines;
 mod meter;
 mod report;
 mod state;
-mod words;
+pub(super) mod words;
 
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,31 +1,34 @@
-//! Events in words.
+//! What was found in files, in words.
 
+use std::ops::Range;
 use std::path::Path;
+
+use uuid::Uuid;
 
 use crate::cli::text::{bytes, count, shown, shown_path};
 use crate::format::{Damage, Mark, Torn};
 use crate::replay::Origin;
 use crate::segment::{SegmentError, SkipReason, Skipped};
 
-pub(super) fn damage_text(path: &Path, damage: &Damage) -> String {
+pub(in crate::cli) fn damage_text(path: &Path, damage: &Damage) -> String {
     let seqs = damage.seqs.as_ref().map(|seqs| format!(", seqs {} to {}", seqs.start, seqs.end.saturating_sub(1)));
     let (path, offset, len) = (shown_path(path), damage.offset, bytes(damage.len));
     format!("{path} at byte {offset}: {len} lost{} ({})", seqs.unwrap_or_default(), damage.cause)
 }
 
-pub(super) fn torn_text(path: &Path, torn: &Torn) -> String {
+pub(in crate::cli) fn torn_text(path: &Path, torn: &Torn) -> String {
     let (path, offset, len) = (shown_path(path), torn.offset, bytes(torn.len));
     format!("{path} ends in what was being written from byte {offset} on ({len}): recording was cut off here")
 }
 
-pub(super) fn unreadable_text(path: &Path, error: &SegmentError) -> String {
+pub(in crate::cli) fn unreadable_text(path: &Path, error: &SegmentError) -> String {
     match error {
         SegmentError::Io { source, .. } => format!("{}: {}", shown_path(path), shown(source.to_string())),
         error => format!("{}: {}", shown_path(path), shown(error.to_string())),
     }
 }
 
-pub(super) fn skipped_text(path: &Path, skipped: &Skipped) -> String {
+pub(in crate::cli) fn skipped_text(path: &Path, skipped: &Skipped) -> String {
     let why = match skipped.reason {
         SkipReason::UnknownKind(kind) => format!("a frame of kind {kind}, which this version doesn't know"),
         SkipReason::Unreadable(why) => why.to_string(),
@@ -33,7 +36,12 @@ pub(super) fn skipped_text(path: &Path, skipped: &Skipped) -> String {
     format!("{} at byte {}: {why}", shown_path(path), skipped.offset)
 }
 
-pub(super) fn mark_text(mark: &Mark) -> Option<String> {
+pub(in crate::cli) fn missing_text(session: Uuid, seqs: &Range<u64>) -> String {
+    let records = count(seqs.end.saturating_sub(seqs.start), "record", "records");
+    format!("session {session}: {records} (seqs {} to {})", seqs.start, seqs.end.saturating_sub(1))
+}
+
+pub(in crate::cli) fn mark_text(mark: &Mark) -> Option<String> {
     match mark {
         Mark::Dropped(dropped) => {
             let records = count(dropped.records, "record was", "records were");

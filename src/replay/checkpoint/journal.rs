@@ -185,7 +185,7 @@ pub(super) fn read(path: &Path, bytes: &[u8], facts: &mut Facts) -> bool {
     if *magic != JOURNAL_MAGIC {
         lost(0, &"it doesn't begin as a journal does");
     }
-    let mut scanner = Scanner::at_frame(journal_id(path), JOURNAL_MAGIC.len() as u64);
+    let mut scanner = Scanner::of_journal(journal_id(path));
     let (mut decoder, mut known) = (PayloadDecoder::default(), true);
     loop {
         let position = usize::try_from(scanner.position()).unwrap_or(usize::MAX);

@@ -17,6 +17,7 @@ mod writer;
 
 pub use dirs::StateDirs;
 pub use error::StateError;
+#[cfg(feature = "replay")]
 pub(super) use facts::present_in;
 pub use facts::{Checkpoint, Done, Forget, KnownTarget, Outcome, PbfsMark};
 pub use store::{Checkpoints, Forgotten};

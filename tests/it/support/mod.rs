@@ -18,6 +18,9 @@ pub(crate) mod null_storage;
 pub(crate) mod port;
 #[cfg(feature = "cli")]
 pub(crate) mod proxy;
+pub(crate) mod random;
 pub(crate) mod recording;
+pub(crate) mod repairing;
+pub(crate) mod sound;
 pub(crate) mod storage;
 pub(crate) mod tasks;

@@ -1,12 +1,14 @@
 //! What is emitted is what the README says.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::Duration;
 
 use uuid::Uuid;
 
 use super::*;
 use crate::catalog::{ForeignReason, Ignored, Requests, Unreadable};
+use crate::format::Mark;
 use crate::format::{Damage, DamageCause, Torn};
 use crate::segment::{SegmentError, SkipReason, Skipped};
 use crate::sift::Registration;

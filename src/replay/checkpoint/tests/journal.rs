@@ -110,6 +110,23 @@ fn a_block_of_zeros_costs_the_frames_that_it_touches() {
 }
 
 #[test]
+fn a_frame_that_has_no_place_here_costs_nothing_behind_it() {
+    for kind in [Kind::Header, Kind::Data, Kind::Schema, Kind::Mark, Kind::Seal] {
+        for damaged in [false, true] {
+            let mut bytes = JOURNAL_MAGIC.to_vec();
+            put(&mut bytes, kind, Codec::None, 4, b"none");
+            if damaged {
+                *bytes.last_mut().unwrap() ^= 1;
+            }
+            put_facts(&mut bytes, &[(target("https://a:443"), acknowledged(3..9))]);
+            let mut expected = Facts::default();
+            expected.add(&target("https://a:443"), &acknowledged(3..9));
+            assert_eq!(read_all(&bytes), (expected, true), "{kind}, damaged: {damaged}");
+        }
+    }
+}
+
+#[test]
 fn frames_of_another_journal_are_not_taken_for_this_ones() {
     let (bytes, frames) = journal();
     let mut facts = Facts::default();

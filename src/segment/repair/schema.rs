@@ -1,0 +1,133 @@
+//! The flows of a segment: HEADER's, those added since, and those that only SEAL tells of because the frame that
+//! added them is lost ([F-22], [F-24]). All by their bytes, so that what later versions of Sift add passes through.
+
+use std::collections::HashSet;
+
+use crate::format::{Fields, WireValue, put_bytes_field};
+
+/// The field of flows, in a `CreateIngestionConfigRequest` and in a `CreateIngestionConfigFlowsRequest`.
+const FLOWS: u32 = 2;
+
+/// Most bytes of added flows that SEAL repeats: with HEADER's, they must fit into a frame. Later segments have them.
+const MAX_ADDED_BYTES: usize = 16 << 20;
+
+/// Most flows that are told apart: a hostile config has a million tiny ones, each of which takes more memory than bytes.
+/// Of a schema with more, SEAL's copy is believed.
+const MAX_FLOWS: usize = 1 << 17;
+
+/// The flows of an encoded ingestion config, or of an encoded SCHEMA message.
+pub(super) fn flows(message: &[u8]) -> impl Iterator<Item = &[u8]> {
+    Fields::new(message).map_while(Result::ok).filter_map(|field| match (field.number, field.value) {
+        (FLOWS, WireValue::Bytes(flow)) => Some(flow),
+        _ => None,
+    })
+}
+
+/// An ingestion config that grows.
+#[derive(Debug, Default)]
+pub(super) struct Schema {
+    known: HashSet<Vec<u8>>,
+    /// Flows that HEADER hasn't, encoded as they stand in the config.
+    added: Vec<u8>,
+    /// There are more than can be told apart, or than SEAL can repeat.
+    overflows: bool,
+}
+
+impl Schema {
+    /// HEADER's.
+    pub(super) fn of(config: &[u8]) -> Self {
+        let mut schema = Self::default();
+        for flow in flows(config) {
+            if !schema.learn(flow) && schema.overflows {
+                break;
+            }
+        }
+        schema
+    }
+
+    /// Whether a flow is new.
+    fn learn(&mut self, flow: &[u8]) -> bool {
+        if self.known.len() >= MAX_FLOWS && !self.known.contains(flow) {
+            self.overflows = true;
+            return false;
+        }
+        self.known.insert(flow.to_vec())
+    }
+
+    /// Adds the flows of a SCHEMA message.
+    pub(super) fn add(&mut self, message: &[u8]) {
+        for flow in flows(message) {
+            if self.added.len().saturating_add(flow.len()) > MAX_ADDED_BYTES {
+                self.overflows = true;
+            } else if self.learn(flow) {
+                put_bytes_field(&mut self.added, FLOWS, flow);
+            }
+        }
+    }
+
+    /// Adds what was added to another one.
+    pub(super) fn take_in(&mut self, other: &Self) {
+        self.add(&other.added);
+        self.overflows |= other.overflows;
+    }
+
+    /// What has to be added to HEADER's config, encoded; in protobuf, concatenation merges.
+    pub(super) fn added(&self) -> &[u8] {
+        &self.added
+    }
+
+    /// The flows of `config` that aren't known, as a SCHEMA message.
+    pub(super) fn lacks(&self, config: &[u8]) -> Vec<u8> {
+        let mut lacking = Self::default();
+        // Of too many, nobody can tell.
+        let config = if self.overflows { &[] } else { config };
+        flows(config).filter(|flow| !self.known.contains(*flow)).for_each(|flow| {
+            let mut message = Vec::new();
+            put_bytes_field(&mut message, FLOWS, flow);
+            lacking.add(&message);
+        });
+        lacking.added
+    }
+
+    /// Whether exactly the flows of `config` are known, as far as anybody can tell.
+    pub(super) fn is(&self, config: &[u8]) -> bool {
+        if self.overflows || flows(config).take(MAX_FLOWS + 1).count() > MAX_FLOWS {
+            return true;
+        }
+        let stated: HashSet<&[u8]> = flows(config).collect();
+        stated.len() == self.known.len() && stated.iter().all(|flow| self.known.contains(*flow))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(names: &[&str]) -> Vec<u8> {
+        let mut config = b"\x0a\x05rover".to_vec();
+        names.iter().for_each(|name| put_bytes_field(&mut config, FLOWS, name.as_bytes()));
+        config
+    }
+
+    #[test]
+    fn of_too_many_flows_nobody_can_tell() {
+        let names: Vec<String> = (0..MAX_FLOWS + 1).map(|number| number.to_string()).collect();
+        let names: Vec<&str> = names.iter().map(|name| &name[..]).collect();
+        let mut schema = Schema::of(&config(&names[1..]));
+        assert!(!schema.is(&config(&["a"])) && schema.is(&config(&names[1..])));
+        assert_eq!(schema.lacks(&config(&["a"])), &config(&["a"])[7..]);
+        schema.add(&config(&["1", "a"])[7..]);
+        assert!(schema.added().is_empty() && schema.is(&config(&["b"])) && schema.lacks(&config(&["b"])).is_empty());
+        assert!(Schema::of(&config(&names)).is(&config(&["b"])));
+    }
+
+    #[test]
+    fn flows_are_added_once_and_what_is_lacking_is_told() {
+        let mut schema = Schema::of(&config(&["a", "b"]));
+        schema.add(&config(&["b", "c"])[7..]);
+        assert_eq!(schema.added(), &config(&["c"])[7..]);
+        assert_eq!(schema.lacks(&config(&["a", "d", "c", "d"])), &config(&["d"])[7..]);
+        assert!(schema.is(&config(&["c", "b", "a"])) && !schema.is(&config(&["a", "b"])));
+        assert!(!schema.is(&config(&["a", "b", "c", "d"])));
+    }
+}
