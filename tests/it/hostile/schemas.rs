@@ -107,7 +107,7 @@ fn whatever_an_asset_a_run_or_a_flow_is_called_it_stays_where_it_belongs() {
     // Nothing was made but where the program keeps its things.
     for entry in std::fs::read_dir(place.home()).unwrap() {
         let name = entry.unwrap().file_name();
-        assert!(["backups", "state", "out", "err"].iter().any(|known| name == *known), "{name:?}");
+        assert!(["backups", "repaired", "state", "out", "err"].iter().any(|known| name == *known), "{name:?}");
     }
     for entry in std::fs::read_dir(&place.dir).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
