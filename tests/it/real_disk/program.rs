@@ -158,7 +158,7 @@ fn child_that_receives_on_a_full_disk() {
         let kept: Vec<_> = received(&into).into_iter().flat_map(|session| session.records).collect();
         assert!(kept.len() as u64 >= acknowledged, "{} kept, {acknowledged} acknowledged", kept.len());
         // Each record that counts as acknowledged is there: those in between may be on their way, on another lane.
-        let there: BTreeSet<i64> = kept.iter().map(|record| RecordId::of(record).time).collect();
+        let there: BTreeSet<i128> = kept.iter().map(|record| RecordId::of(record).time).collect();
         let known = home.run(&["checkpoints", text(&dir), "--json"]).json();
         let ranges = known.iter().filter(|line| line["event"] == "session").flat_map(|line| {
             let ranges = line["acknowledged"].as_array().unwrap().iter();
