@@ -130,8 +130,11 @@ pub(super) fn merge_requests<'a>(headers: impl Iterator<Item = &'a Preamble>) ->
     })
 }
 
-/// The flows of an ingestion config as they stand there, each with what tells it from others; `None` if it isn't one.
-fn flows_of(config: &[u8]) -> Option<Vec<(&[u8], Cow<'_, [u8]>)>> {
+/// A flow as it stands in an ingestion config, and what tells it from others.
+type FlowBytes<'a> = (&'a [u8], Cow<'a, [u8]>);
+
+/// The flows of an ingestion config; `None` if it isn't one.
+fn flows_of(config: &[u8]) -> Option<Vec<FlowBytes<'_>>> {
     // Also that what isn't a flow is as it should be.
     let has_name = std::str::from_utf8(asset_bytes(config)).is_ok();
     if !IngestionConfig::is_bounded(config) || !has_name {

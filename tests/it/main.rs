@@ -3,6 +3,7 @@
 //! What concerns the format, segments and the recorder is tested without any feature, too
 //! (`cargo test --no-default-features`); all the rest needs `cli`.
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::print_stdout, reason = "figures, for whoever asks with --nocapture")]
 
 #[cfg(feature = "cli")]
 mod after;

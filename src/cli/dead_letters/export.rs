@@ -48,7 +48,7 @@ pub(super) fn run(dirs: &[PathBuf], waits: Waits<'_>, output: &OutputArgs) -> Re
 
 fn flows_of(session: &Session) -> Vec<FlowConfig> {
     let config = session.requests.as_ref().map(|requests| &requests.ingestion_config[..]);
-    config.and_then(|config| IngestionConfig::decode_bounded(config)).map(|config| config.flows).unwrap_or_default()
+    config.and_then(IngestionConfig::decode_bounded).map(|config| config.flows).unwrap_or_default()
 }
 
 fn letter_json(session: &Session, flows: &[FlowConfig], letter: &DeadLetter<'_>) -> Value {

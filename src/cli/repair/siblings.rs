@@ -41,7 +41,7 @@ impl Siblings {
         let mut known = self.known.borrow_mut();
         let header = known.entry(session.id).or_insert_with(|| {
             let header = session.segments.iter().filter_map(|file| header_of(&file.path)).next()?;
-            let ingestion_config = session.requests.as_ref()?.ingestion_config.clone();
+            let ingestion_config = session.requests.as_ref()?.ingestion_config.to_vec();
             Some(SegmentHeader { ingestion_config, ..header })
         });
         header.clone()

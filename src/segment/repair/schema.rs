@@ -13,6 +13,10 @@ const FLOWS: u32 = 2;
 /// Most bytes of added flows that SEAL repeats: with HEADER's, they must fit into a frame. Later segments have them.
 const MAX_ADDED_BYTES: usize = 16 << 20;
 
+/// Most flows that are told apart: a hostile config has a million tiny ones, each of which takes more memory than bytes.
+/// Of a schema with more, SEAL's copy is believed.
+const MAX_FLOWS: usize = 1 << 17;
+
 /// The flows of an encoded ingestion config, or of an encoded SCHEMA message.
 pub(super) fn flows(message: &[u8]) -> impl Iterator<Item = &[u8]> {
     Fields::new(message).map_while(Result::ok).filter_map(|field| match (field.number, field.value) {
@@ -27,14 +31,29 @@ pub(super) struct Schema {
     known: HashSet<Vec<u8>>,
     /// Flows that HEADER hasn't, encoded as they stand in the config.
     added: Vec<u8>,
-    /// More was to be added than SEAL can repeat.
+    /// There are more than can be told apart, or than SEAL can repeat.
     overflows: bool,
 }
 
 impl Schema {
     /// HEADER's.
     pub(super) fn of(config: &[u8]) -> Self {
-        Self { known: flows(config).map(<[u8]>::to_vec).collect(), ..Self::default() }
+        let mut schema = Self::default();
+        for flow in flows(config) {
+            if !schema.learn(flow) && schema.overflows {
+                break;
+            }
+        }
+        schema
+    }
+
+    /// Whether a flow is new.
+    fn learn(&mut self, flow: &[u8]) -> bool {
+        if self.known.len() >= MAX_FLOWS && !self.known.contains(flow) {
+            self.overflows = true;
+            return false;
+        }
+        self.known.insert(flow.to_vec())
     }
 
     /// Adds the flows of a SCHEMA message.
@@ -42,7 +61,7 @@ impl Schema {
         for flow in flows(message) {
             if self.added.len().saturating_add(flow.len()) > MAX_ADDED_BYTES {
                 self.overflows = true;
-            } else if self.known.insert(flow.to_vec()) {
+            } else if self.learn(flow) {
                 put_bytes_field(&mut self.added, FLOWS, flow);
             }
         }
@@ -63,6 +82,8 @@ impl Schema {
     /// message may ([F-22]).
     pub(super) fn lacks(&self, config: &[u8]) -> Vec<u8> {
         let mut lacking = Self::default();
+        // Of too many, nobody can tell.
+        let config = if self.overflows { &[] } else { config };
         let sound = |flow: &&[u8]| !self.known.contains(*flow) && FlowConfig::decode(*flow).is_ok();
         flows(config).filter(sound).for_each(|flow| {
             let mut message = Vec::new();
@@ -74,7 +95,7 @@ impl Schema {
 
     /// Whether exactly the flows of `config` are known, as far as anybody can tell.
     pub(super) fn is(&self, config: &[u8]) -> bool {
-        if self.overflows {
+        if self.overflows || flows(config).take(MAX_FLOWS + 1).count() > MAX_FLOWS {
             return true;
         }
         let stated: HashSet<&[u8]> = flows(config).collect();
@@ -93,6 +114,18 @@ mod tests {
             put_bytes_field(&mut config, FLOWS, &flow.encode_to_vec());
         }
         config
+    }
+
+    #[test]
+    fn of_too_many_flows_nobody_can_tell() {
+        let names: Vec<String> = (0..MAX_FLOWS + 1).map(|number| number.to_string()).collect();
+        let names: Vec<&str> = names.iter().map(|name| &name[..]).collect();
+        let mut schema = Schema::of(&config(&names[1..]));
+        assert!(!schema.is(&config(&["a"])) && schema.is(&config(&names[1..])));
+        assert_eq!(schema.lacks(&config(&["a"])), &config(&["a"])[7..]);
+        schema.add(&config(&["1", "a"])[7..]);
+        assert!(schema.added().is_empty() && schema.is(&config(&["b"])) && schema.lacks(&config(&["b"])).is_empty());
+        assert!(Schema::of(&config(&names)).is(&config(&["b"])));
     }
 
     #[test]

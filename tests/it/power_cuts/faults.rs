@@ -41,7 +41,7 @@ fn play(prepare: impl FnOnce(&SimDisk), from: usize, random: usize, cuts: &Arc<M
     };
     disk.watch(look.clone());
     let sync = SyncPolicy::Bytes(150);
-    let Ok(mut run) = Run::create(&disk, options(sync, Compression::None, 1, &disk), &watched) else {
+    let Ok(mut run) = Run::create(options(sync, Compression::None, 1, &disk), &watched) else {
         return Outcome { operations: disk.log().len(), created: false, io_errors: 0, finished: false };
     };
     *history.lock().unwrap() = Some(run.history.clone());

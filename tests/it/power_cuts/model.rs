@@ -127,7 +127,7 @@ struct System {
 impl System {
     fn begin(disk: SimDisk, setup: &Setup, left: SimFiles, sessions: u128) -> Self {
         let session = Uuid::from_u128(SESSION.as_u128() + (sessions << 64));
-        let run = Run::begin(&disk, setup.options(&disk), &Watched::default(), session).expect("a sound disk");
+        let run = Run::begin(setup.options(&disk), &Watched::default(), session).expect("a sound disk");
         Self { disk, run, left, sessions, stopped: false }
     }
 

@@ -59,7 +59,7 @@ fn cut(script: &[Act], make: impl Fn(&SimDisk) -> RecorderOptions, density: (usi
         }
     };
     disk.watch(look.clone());
-    let mut run = Run::create(&disk, make(&disk), &watched).unwrap();
+    let mut run = Run::create(make(&disk), &watched).unwrap();
     *history.lock().unwrap() = Some(run.history.clone());
     let stats = run.play(script).unwrap();
     assert_eq!((stats.durable_seq, stats.io_errors), (run.history().records.len() as u64, 0));
@@ -69,8 +69,7 @@ fn cut(script: &[Act], make: impl Fn(&SimDisk) -> RecorderOptions, density: (usi
     assert!(
         [SimOp::Create, SimOp::Append, SimOp::Sync, SimOp::Rename, SimOp::SyncDir].iter().all(|op| log.contains(op))
     );
-    let count = cuts.lock().unwrap().count();
-    count
+    cuts.lock().unwrap().count()
 }
 
 const POLICIES: [SyncPolicy; 4] = [

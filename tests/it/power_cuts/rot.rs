@@ -19,7 +19,7 @@ type Frame = (PathBuf, Range<u64>, Range<u64>);
 fn recorded(compression: Compression, frame_bytes: usize) -> (SimDisk, History, Vec<Frame>) {
     let disk = SimDisk::new();
     let options = options(SyncPolicy::Bytes(150), compression, frame_bytes, &disk);
-    let mut run = Run::create(&disk, options, &Watched::default()).unwrap();
+    let mut run = Run::create(options, &Watched::default()).unwrap();
     run.play(&MIXED).unwrap();
     let files = disk.image().all();
     let frames = files.keys().flat_map(|path| read(&disk, path).0).collect();

@@ -68,17 +68,12 @@ pub(crate) fn options(
 }
 
 impl Run {
-    pub(crate) fn create(disk: &SimDisk, options: RecorderOptions, watched: &Watched) -> Result<Self, RecordError> {
-        Self::begin(disk, options, watched, SESSION)
+    pub(crate) fn create(options: RecorderOptions, watched: &Watched) -> Result<Self, RecordError> {
+        Self::begin(options, watched, SESSION)
     }
 
     /// The same with another session.
-    pub(crate) fn begin(
-        disk: &SimDisk,
-        options: RecorderOptions,
-        watched: &Watched,
-        session: Uuid,
-    ) -> Result<Self, RecordError> {
+    pub(crate) fn begin(options: RecorderOptions, watched: &Watched, session: Uuid) -> Result<Self, RecordError> {
         let (clock, tight) = (SimClock::at(1_700_000_000_000_000_000), options.buffers < 8);
         let recorder = SteppedRecorder::create(Path::new("root"), &counter_schema(), options, session, &clock)?;
         assert!(watched.set(recorder.recorder().clone()).is_ok(), "one recorder at a time");

@@ -26,8 +26,10 @@ fn samples() -> Vec<(PathBuf, Vec<u8>)> {
     samples
 }
 
-/// What the reader finds: sound chunks, and how many places and bytes are lost.
-fn find(bytes: &[u8]) -> (Vec<Vec<u8>>, Vec<Vec<u8>>, Vec<(u64, u64)>) {
+/// What the reader finds: sound chunks, their messages, and the places that are lost.
+type Found = (Vec<Vec<u8>>, Vec<Vec<u8>>, Vec<(u64, u64)>);
+
+fn find(bytes: &[u8]) -> Found {
     let mut reader = PbfsReader::from_reader(Path::new("file"), Box::new(Cursor::new(bytes.to_vec())));
     let (mut chunks, mut messages, mut lost) = (Vec::new(), Vec::new(), Vec::new());
     while let Some(event) = reader.next_event().unwrap() {

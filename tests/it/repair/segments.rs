@@ -8,7 +8,7 @@ use sift_replay::segment::{Condition, HeaderFrom, Identity, RepairError, RepairT
 
 use crate::support::format::golden;
 use crate::support::repairing::{
-    File, Shape, alone, check, check_again, name, one, out, record, repair_on, repaired, small,
+    File, Shape, Sibling, alone, check, check_again, name, one, out, record, repair_on, repaired, small,
 };
 use crate::support::sound::check_sound;
 
@@ -150,7 +150,7 @@ fn a_lost_header_comes_from_seal_or_from_another_segment_or_from_nobody() {
     }
 
     let other = record(Shape::SMALL).0.remove(0).find().header.unwrap();
-    let strangers: [&dyn Fn(&Identity) -> Option<SegmentHeader>; 2] = [&alone, &|_: &Identity| Some(other.clone())];
+    let strangers: [Sibling<'_>; 2] = [&alone, &|_: &Identity| Some(other.clone())];
     for sibling in strangers {
         let lost = without_header(second, false);
         let went = check(&lost, sibling);

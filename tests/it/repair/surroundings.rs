@@ -22,6 +22,8 @@ enum Oddity {
     Changes,
     /// What was written is read back with a flipped bit.
     Rots,
+    /// Another file, which is sound, is read back instead of what was written.
+    Swaps,
 }
 
 struct Odd {
@@ -69,6 +71,7 @@ impl Storage for Odd {
         match self.oddity {
             // Whole frames more or less, as a recorder leaves them.
             Oddity::Changes if times == 1 => bytes.truncate(bytes.len() / 2),
+            Oddity::Swaps if draft => bytes = one(Shape { frames: 2, ..Shape::SMALL })[0].bytes.clone(),
             Oddity::Rots if draft => {
                 let at = bytes.len() / 2;
                 bytes[at] ^= 0x10;
@@ -130,8 +133,9 @@ fn a_file_that_changes_while_it_is_read_is_left_alone() {
 
 #[test]
 fn what_is_not_read_back_as_it_was_written_gets_no_name() {
-    for file in one(Shape::SMALL) {
-        let odd = Odd::new(&file, Oddity::Rots);
+    let cases = one(Shape::SMALL).into_iter().flat_map(|file| [(file.clone(), Oddity::Rots), (file, Oddity::Swaps)]);
+    for (file, oddity) in cases {
+        let odd = Odd::new(&file, oddity);
         match repair(&odd, &file.path, RepairTo::Dir(&out())) {
             Err(error @ RepairError::BadCopy { .. }) => {
                 assert!(error.to_string().contains("check the medium"), "{error}");
