@@ -144,7 +144,7 @@ pub fn oracle(file: &[u8], id: Option<u64>, known: &mut Known) -> bool {
                 continue;
             }
         }
-        if header.raw as usize > MOST_BYTES {
+        if header.raw as usize > MOST_BYTES || header.codec == 1 {
             continue;
         }
         let payload = match frames::payload(file, place.offset, &header) {
@@ -189,7 +189,7 @@ enum Frame {
         codec: u8,
         flags: u16,
     },
-    /// A fact about a target with a long name, compressed.
+    /// A fact about a target with a long name.
     Long {
         kib: u8,
         fact: Fact,
@@ -286,7 +286,7 @@ impl Journal {
                     let raw = message(facts).encode_to_vec();
                     let stored = if *zstd { pack(&raw) } else { raw.clone() };
                     put(6, (*zstd).into(), 0, raw.len(), &stored);
-                    for (target, fact) in facts.iter().map(Fact::checkpoint) {
+                    for (target, fact) in facts.iter().filter(|_| !zstd).map(Fact::checkpoint) {
                         known.add(target.as_str(), &fact);
                     }
                 }
@@ -313,7 +313,7 @@ impl Journal {
                     let name = "x".repeat(usize::from(*kib) * 1200);
                     message.targets.iter_mut().for_each(|target| target.target.clone_from(&name));
                     let raw = message.encode_to_vec();
-                    put(6, 1, 0, raw.len(), &pack(&raw));
+                    put(6, 0, 0, raw.len(), &raw);
                     if name.len() <= MOST_TARGET_BYTES && raw.len() <= MOST_BYTES {
                         known.add(&name, &fact.checkpoint().1);
                     }
