@@ -308,6 +308,8 @@ fn read_rest(name: &str, file: &[u8], done: &SeqSet) -> BTreeMap<u64, Vec<u8>> {
 #[derive(Debug, Arbitrary)]
 struct Jumping {
     plan: Plan,
+    /// Small DATA frames instead.
+    frames: Option<Vec<(u8, u8)>>,
     changes: Vec<Change>,
     named: bool,
     steps: Vec<Step>,
@@ -328,9 +330,10 @@ enum Step {
 
 impl Jumping {
     fn check(&self) {
-        let mut file = self.plan.write(false).bytes;
-        apply(&self.changes, &mut file, &self.plan.write(true).bytes);
-        let name = if self.named { format!("{SESSION}-{:06}.sfr", self.plan.index()) } else { "unnamed".to_owned() };
+        let plan = self.frames.as_ref().map_or_else(|| self.plan.clone(), |frames| Plan::of_frames(frames));
+        let mut file = plan.write(false).bytes;
+        apply(&self.changes, &mut file, &plan.write(true).bytes);
+        let name = if self.named { format!("{SESSION}-{:06}.sfr", plan.index()) } else { "unnamed".to_owned() };
         let who = oracle::identify(&name, &file);
         let all = oracle::read(&file, who.id);
         let mut rest: std::collections::VecDeque<_> = all.iter().cloned().collect();
@@ -369,6 +372,12 @@ impl Jumping {
                 rest.pop_front();
             }
             rest = oracle::read_from(&file, offset as usize, reader.segment_id()).into();
+            let there = rest.front().and_then(|found| match &found.what {
+                What::Records { first_seq, .. } => Some(*first_seq),
+                What::Skipped { seqs, .. } | What::Damage { seqs, .. } | What::Torn { seqs } => seqs.map(|seqs| seqs.0),
+                _ => None,
+            });
+            assert!(first_seq.is_none() || there.is_none() || there == first_seq, "{there:?} instead of {first_seq:?}");
         }
         while let Some(event) = reader.next_event().expect("a file that can be read") {
             assert_eq!(Some(own(event)), rest.pop_front().map(|found| found.what));

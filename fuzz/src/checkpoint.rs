@@ -18,6 +18,9 @@ const MAGIC: [u8; 8] = *b"\x89SFJ\r\n\x1a\n";
 /// [F-14]
 const MOST_BYTES: usize = 262_144;
 
+/// [F-40]
+const MOST_TARGET_BYTES: usize = 131_072;
+
 /// Ranges, in order, that don't touch.
 type Ranges = Vec<Range<u64>>;
 
@@ -98,6 +101,9 @@ fn facts_of(message: &CheckpointMessage) -> Option<Vec<(String, Checkpoint)>> {
     let mut facts = Vec::new();
     let range = |range: &SeqRange| (range.first < range.end).then_some(range.first..range.end);
     for TargetFacts { target, sessions, pbfs } in &message.targets {
+        if target.len() > MOST_TARGET_BYTES {
+            return None;
+        }
         for SessionFacts { session_id, acknowledged, dead_lettered } in sessions {
             let session = Uuid::from_bytes(session_id[..].try_into().ok()?);
             for (ranges, outcome) in [(acknowledged, Outcome::Acknowledged), (dead_lettered, Outcome::DeadLettered)] {
@@ -138,7 +144,7 @@ pub fn oracle(file: &[u8], id: Option<u64>, known: &mut Known) -> bool {
                 continue;
             }
         }
-        if header.raw as usize > MOST_BYTES {
+        if header.raw as usize > MOST_BYTES || header.codec == 1 {
             continue;
         }
         let payload = match frames::payload(file, place.offset, &header) {
@@ -183,9 +189,10 @@ enum Frame {
         codec: u8,
         flags: u16,
     },
-    /// A message of zeros, compressed.
-    Bomb {
-        kib: u16,
+    /// A fact about a target with a long name.
+    Long {
+        kib: u8,
+        fact: Fact,
     },
 }
 
@@ -279,7 +286,7 @@ impl Journal {
                     let raw = message(facts).encode_to_vec();
                     let stored = if *zstd { pack(&raw) } else { raw.clone() };
                     put(6, (*zstd).into(), 0, raw.len(), &stored);
-                    for (target, fact) in facts.iter().map(Fact::checkpoint) {
+                    for (target, fact) in facts.iter().filter(|_| !zstd).map(Fact::checkpoint) {
                         known.add(target.as_str(), &fact);
                     }
                 }
@@ -301,9 +308,15 @@ impl Journal {
                     let unreadable = if *kind == 6 { (*codec).max(2) } else { *codec };
                     put(*kind, unreadable, *flags, 16, &[0x0a; 16]);
                 }
-                Frame::Bomb { kib } => {
-                    let raw = vec![0x0a; usize::from(*kib % 4096) << 10];
-                    put(6, 1, 0, raw.len(), &pack(&raw));
+                Frame::Long { kib, fact } => {
+                    let mut message = message(std::slice::from_ref(fact));
+                    let name = "x".repeat(usize::from(*kib) * 1200);
+                    message.targets.iter_mut().for_each(|target| target.target.clone_from(&name));
+                    let raw = message.encode_to_vec();
+                    put(6, 0, 0, raw.len(), &raw);
+                    if name.len() <= MOST_TARGET_BYTES && raw.len() <= MOST_BYTES {
+                        known.add(&name, &fact.checkpoint().1);
+                    }
                 }
             }
         }

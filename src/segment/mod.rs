@@ -24,7 +24,7 @@ pub use repair::{
 };
 #[cfg(feature = "sim")]
 pub use sim::{SimDisk, SimFault, SimFiles, SimImage, SimOp};
-#[cfg(feature = "replay")]
+#[cfg(feature = "checkpoints")]
 pub(crate) use storage::open_file;
 pub use storage::{Disk, FileLock, LockKind, Storage, StorageFile, StorageRead};
 pub use writer::{PendingFrame, SegmentWriter};

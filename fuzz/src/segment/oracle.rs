@@ -16,7 +16,7 @@ const MOST_BYTES: u32 = 67_108_864;
 #[derive(Debug, Clone, Copy)]
 pub struct Header {
     pub kind: u8,
-    codec: u8,
+    pub codec: u8,
     flags: u16,
     stored: u32,
     pub raw: u32,

@@ -131,6 +131,10 @@ fn facts_of(payload: &[u8], facts: &mut Facts) -> Option<CheckpointMessage> {
     let message = CheckpointMessage::decode(payload).ok()?;
     let mut all = Vec::new();
     for known in &message.targets {
+        // A text that doesn't fit beside a fact: nobody could write it again.
+        if known.target.len() > MAX_TARGET_BYTES {
+            return None;
+        }
         // Once for all of its facts: its text may be long, and they many.
         let mut of_target = Vec::new();
         for facts in &known.sessions {

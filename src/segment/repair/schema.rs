@@ -3,7 +3,9 @@
 
 use std::collections::HashSet;
 
-use crate::format::{Fields, WireValue, put_bytes_field};
+use prost::Message;
+
+use crate::format::{Fields, FlowConfig, WireValue, put_bytes_field};
 
 /// The field of flows, in a `CreateIngestionConfigRequest` and in a `CreateIngestionConfigFlowsRequest`.
 const FLOWS: u32 = 2;
@@ -76,12 +78,14 @@ impl Schema {
         &self.added
     }
 
-    /// The flows of `config` that aren't known, as a SCHEMA message.
+    /// The flows of `config` that aren't known, as a SCHEMA message. A hostile one may hold what isn't a flow, and no SCHEMA
+    /// message may ([F-22]).
     pub(super) fn lacks(&self, config: &[u8]) -> Vec<u8> {
         let mut lacking = Self::default();
         // Of too many, nobody can tell.
         let config = if self.overflows { &[] } else { config };
-        flows(config).filter(|flow| !self.known.contains(*flow)).for_each(|flow| {
+        let sound = |flow: &&[u8]| !self.known.contains(*flow) && FlowConfig::decode(*flow).is_ok();
+        flows(config).filter(sound).for_each(|flow| {
             let mut message = Vec::new();
             put_bytes_field(&mut message, FLOWS, flow);
             lacking.add(&message);
@@ -105,7 +109,10 @@ mod tests {
 
     fn config(names: &[&str]) -> Vec<u8> {
         let mut config = b"\x0a\x05rover".to_vec();
-        names.iter().for_each(|name| put_bytes_field(&mut config, FLOWS, name.as_bytes()));
+        for name in names {
+            let flow = FlowConfig { name: (*name).to_owned(), channels: Vec::new() };
+            put_bytes_field(&mut config, FLOWS, &flow.encode_to_vec());
+        }
         config
     }
 
@@ -129,5 +136,13 @@ mod tests {
         assert_eq!(schema.lacks(&config(&["a", "d", "c", "d"])), &config(&["d"])[7..]);
         assert!(schema.is(&config(&["c", "b", "a"])) && !schema.is(&config(&["a", "b"])));
         assert!(!schema.is(&config(&["a", "b", "c", "d"])));
+    }
+
+    #[test]
+    fn what_is_no_flow_is_not_lacking() {
+        let mut hostile = config(&["a"]);
+        put_bytes_field(&mut hostile, FLOWS, b"\x0a\xff");
+        hostile.extend_from_slice(&config(&["b"])[7..]);
+        assert_eq!(Schema::of(&config(&["a"])).lacks(&hostile), &config(&["b"])[7..]);
     }
 }

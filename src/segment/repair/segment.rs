@@ -81,9 +81,9 @@ fn names(path: &Path, name: Option<SegmentName>, identity: &Identity) -> Vec<OsS
     if let Some(waited_for) = without_suffix(path, MENDED_SUFFIX) {
         return vec![waited_for, own];
     }
-    let (Some(name), Some(session), Some(index)) = (name, identity.session, identity.index) else {
-        return vec![own];
-    };
+    let Some(name) = name else { return vec![own] };
+    // A HEADER may hold no session; then it is still no open segment any more.
+    let (session, index) = identity.session.zip(identity.index).unwrap_or((name.session, name.index));
     let should = OsString::from(SegmentName { session, index, open: false }.to_string());
     // What was copied while it was open, and again when it was sealed, stands there twice.
     let other = if name.open { with_suffix(own, SEALED_SUFFIX) } else { own };
@@ -104,5 +104,19 @@ fn repaired(survey: &Survey, condition: Condition, placed: Option<Placed>) -> Re
         losses: survey.losses(),
         unreadable: survey.unreadable(),
         header: survey.header_from(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_repaired_has_no_open_name_whatever_its_header_says() {
+        let path = Path::new("01935f6e-1b2c-7000-8123-456789abcdef-000003.sfr.open");
+        let sealed = OsString::from("01935f6e-1b2c-7000-8123-456789abcdef-000003.sfr");
+        let unknown = Identity { index: Some(0), segment_id: Some(5), ..Identity::default() };
+        assert_eq!(names(path, SegmentName::of_path(path), &unknown).first(), Some(&sealed));
+        assert_eq!(names(Path::new("copy"), None, &unknown), [OsString::from("copy")]);
     }
 }

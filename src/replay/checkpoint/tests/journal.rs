@@ -162,6 +162,9 @@ fn a_message_that_breaks_a_rule_tells_nothing_at_all() {
     let of = |session: SessionFacts, pbfs: Vec<PbfsFacts>| CheckpointMessage {
         targets: vec![TargetFacts { target: "x".to_owned(), sessions: vec![sound.clone(), session], pbfs }],
     };
+    let of_target = |target: String| CheckpointMessage {
+        targets: vec![TargetFacts { target, sessions: vec![sound.clone()], pbfs: Vec::new() }],
+    };
     let range = |first, end| SessionFacts { dead_lettered: vec![SeqRange { first, end }], ..sound.clone() };
     let short_id = PbfsFacts { id: vec![1; 31], ..PbfsFacts::default() };
     let empty = PbfsFacts { id: vec![1; 32], delivered: vec![SeqRange { first: 3, end: 3 }], ..PbfsFacts::default() };
@@ -171,6 +174,7 @@ fn a_message_that_breaks_a_rule_tells_nothing_at_all() {
         of(range(6, 5), Vec::new()),
         of(sound.clone(), vec![short_id]),
         of(sound.clone(), vec![empty]),
+        of_target("x".repeat((128 << 10) + 1)),
         of(sound.clone(), vec![PbfsFacts { id: vec![1; 32], marks: vec![Default::default()], ..PbfsFacts::default() }]),
     ] {
         let mut bytes = JOURNAL_MAGIC.to_vec();
@@ -178,6 +182,26 @@ fn a_message_that_breaks_a_rule_tells_nothing_at_all() {
         put(&mut bytes, Kind::Checkpoint, Codec::None, payload.len() as u32, &payload);
         assert_eq!(read_all(&bytes), (Facts::default(), true), "{message:?}");
     }
+}
+
+#[test]
+fn a_journal_that_nobody_could_write_again_does_not_stop_a_replay() {
+    let place = Place::new();
+    let session = SessionFacts {
+        session_id: SESSION.as_bytes().to_vec(),
+        acknowledged: vec![SeqRange { first: 0, end: 5 }],
+        dead_lettered: Vec::new(),
+    };
+    let target = TargetFacts { target: "x".repeat(200 << 10), sessions: vec![session], pbfs: Vec::new() };
+    let payload = CheckpointMessage { targets: vec![target] }.encode_to_vec();
+    let mut bytes = JOURNAL_MAGIC.to_vec();
+    put(&mut bytes, Kind::Checkpoint, Codec::None, payload.len() as u32, &payload);
+    let journals = place.backups().join(".sift-replay/checkpoints");
+    std::fs::create_dir_all(&journals).unwrap();
+    std::fs::write(journals.join(path()), bytes).unwrap();
+    let checkpoints = place.open(&place.backups()).unwrap();
+    assert!(checkpoints.primary().unwrap().starts_with(place.backups()), "kept beside the backups, as ever");
+    save(&checkpoints, &super::target("https://a:443"), vec![acknowledged(0..1)]);
 }
 
 #[test]
