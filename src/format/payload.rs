@@ -167,5 +167,13 @@ mod tests {
         let codec = PayloadEncoder::new(Compression::Zstd(1)).unwrap().compress(b"\x01\x9f\x33", &mut out);
         assert_eq!(codec, Ok(Codec::None));
         assert!(out.is_empty());
+        // Some of these take exactly as many bytes as before.
+        let mut encoder = PayloadEncoder::new(Compression::Zstd(1)).unwrap();
+        for len in 0..100 {
+            match encoder.compress(&vec![7; len], &mut out).unwrap() {
+                Codec::Zstd => assert!(out.len() - FRAME_HEADER_BYTES < len, "{len} bytes"),
+                _ => assert!(out.is_empty()),
+            }
+        }
     }
 }

@@ -272,6 +272,10 @@ mod tests {
                     found.push(format!("torn at {} +{}", torn.offset, torn.len));
                 }
                 PbfsStep::NeedMore(bytes) => {
+                    assert!(
+                        bytes <= PBFS_HEADER_BYTES + MAX_PBFS_CHUNK_BYTES as usize,
+                        "[P-2] {bytes} bytes asked for"
+                    );
                     assert!(seen < file.len() && scanner.position() as usize + bytes > seen);
                     seen = (seen + growth).min(file.len());
                 }
@@ -334,6 +338,44 @@ mod tests {
             put_chunk(&mut followed, &[b"after"]);
             assert_eq!(scan(&followed, growth), [&format!("chunk-checksum at 0 +{end}"), "after"], "{growth}");
         }
+    }
+
+    #[test]
+    fn a_chunk_that_is_wholly_at_hand_is_found_at_once_however_the_file_is_handed_over() {
+        // So long that no byte ahead of it looks like a chunk's first: nothing else has to be waited for.
+        let (mut file, long) = (vec![0xff; 40], "x".repeat(300_000));
+        put_chunk(&mut file, &[long.as_bytes()]);
+        put_chunk(&mut file, &[b"next"]);
+        for growth in [1, 1000] {
+            assert_eq!(scan(&file, growth), ["chunk-length at 0 +40", &long, "next"], "{growth}");
+        }
+    }
+
+    #[test]
+    fn damage_does_not_end_where_the_first_message_would_not_fit() {
+        // [P-3]: what begins there has a length and a checksum that hold, and isn't a chunk that anybody wrote.
+        for payload in [&[9, 0, 0, 0, 1, 2, 3, 4][..], &[5, 0, 0, 0, 1, 2, 3, 4], &[0; 3], &[0; 1]] {
+            let mut rest = (payload.len() as u64).to_le_bytes().to_vec();
+            rest.extend(payload);
+            let mut file = vec![0xff; 40];
+            file.extend(crc32fast::hash(&rest).to_le_bytes());
+            file.extend(rest);
+            let end = file.len();
+            put_chunk(&mut file, &[b"found"]);
+            for growth in [1, 1000] {
+                assert_eq!(scan(&file, growth), [&format!("chunk-length at 0 +{end}"), "found"], "{payload:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_greatest_length_is_a_length_and_the_next_is_garbage() {
+        let begin = |len: u64| [&[0; 4][..], &len.to_le_bytes(), &[0; 4]].concat();
+        let (most, beyond) = (begin(MAX_PBFS_CHUNK_BYTES), begin(MAX_PBFS_CHUNK_BYTES + 1));
+        let whole = PBFS_HEADER_BYTES + MAX_PBFS_CHUNK_BYTES as usize;
+        assert_eq!((plausible_len(&most), plausible_len(&beyond)), (Some(whole), None));
+        assert!(matches!(judge(&most, |_| None), Judged::Beyond(needed) if needed == whole));
+        assert!(matches!(judge(&beyond, |_| None), Judged::Bad(DamageCause::ChunkLength)));
     }
 
     #[test]
