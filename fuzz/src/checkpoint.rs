@@ -138,7 +138,7 @@ pub fn oracle(file: &[u8], id: Option<u64>, known: &mut Known) -> bool {
                 continue;
             }
         }
-        if header.raw as usize > MOST_BYTES {
+        if header.raw as usize > MOST_BYTES || header.codec == 1 {
             continue;
         }
         let payload = match frames::payload(file, place.offset, &header) {
