@@ -31,14 +31,15 @@ pub(super) struct Schema {
     known: HashSet<Vec<u8>>,
     /// Flows that HEADER hasn't, encoded as they stand in the config.
     added: Vec<u8>,
-    /// There are more than can be told apart, or than SEAL can repeat.
+    /// There are more than can be told apart, or than SEAL can repeat; or they aren't all known, for HEADER's config isn't a
+    /// message, and what is appended to it can't be read.
     overflows: bool,
 }
 
 impl Schema {
     /// HEADER's.
     pub(super) fn of(config: &[u8]) -> Self {
-        let mut schema = Self::default();
+        let mut schema = Self { overflows: Fields::new(config).any(|field| field.is_err()), ..Self::default() };
         for flow in flows(config) {
             if !schema.learn(flow) && schema.overflows {
                 break;
@@ -144,5 +145,13 @@ mod tests {
         put_bytes_field(&mut hostile, FLOWS, b"\x0a\xff");
         hostile.extend_from_slice(&config(&["b"])[7..]);
         assert_eq!(Schema::of(&config(&["a"])).lacks(&hostile), &config(&["b"])[7..]);
+    }
+
+    #[test]
+    fn nothing_is_lacking_in_what_nobody_can_read() {
+        let broken = [&config(&["a"])[..], b"\x0a\xff"].concat();
+        let schema = Schema::of(&broken);
+        assert!(schema.lacks(&config(&["a", "b"])).is_empty());
+        assert!(schema.is(&[&broken[..], &config(&["b"])[7..]].concat()));
     }
 }
