@@ -1,16 +1,18 @@
 //! What a segment's reader and writer say of it besides its events: who it is, how large it is, what no frame told.
 
 use std::fs;
+use std::io::Cursor;
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use sift_replay::format::{FRAME_HEADER_BYTES, Kind, SegmentHeader, TimeRange};
-use sift_replay::segment::{Disk, Event, PendingFrame, SegmentReader, SegmentWriter};
+use sift_replay::format::{FRAME_HEADER_BYTES, Kind, Scanner, SegmentHeader, Step, TimeRange};
+use sift_replay::segment::{Disk, Event, PbfsEvent, PbfsReader, PendingFrame, SegmentReader, SegmentWriter};
 use uuid::Uuid;
 
 use crate::support::format::find::read;
 use crate::support::format::golden::{header, imus};
-use crate::support::format::{FrameSpec, SESSION, Seg, damage};
+use crate::support::format::{FrameSpec, SESSION, SYNC, Seg, crc32, damage};
 
 /// Writes the bytes under the sealed name of the session's segment `index`, and reads them: the index that the reader
 /// finds, and the events.
@@ -123,4 +125,120 @@ fn a_writer_knows_its_place_its_size_and_whether_it_has_records() {
     let seal = SegmentReader::open(&sealed).unwrap().seal().cloned().unwrap();
     assert_eq!((seal.records, seal.end_seq, seal.index.len()), (2, 7, 1));
     assert_eq!((seal.index[0].first_seq, seal.least, seal.greatest), (5, Some(9), Some(9)));
+}
+
+#[test]
+fn a_scanner_that_begins_at_a_frame_finds_it_and_all_that_follows() {
+    let mut seg = Seg::new(header(0));
+    seg.data(&imus(0, 2), false).data(&imus(2, 7), true).data(&imus(9, 1), false).seal();
+    for (first, frame) in seg.frames.iter().enumerate() {
+        let mut scanner = Scanner::at_frame(Some(seg.id()), frame.offset as u64);
+        let mut found = Vec::new();
+        loop {
+            let window = &seg.bytes[scanner.position() as usize..];
+            match scanner.step(window, true) {
+                Step::Frame(frame) => found.push(frame.header.offset as usize),
+                Step::End => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(found, seg.frames[first..].iter().map(|frame| frame.offset).collect::<Vec<_>>());
+        assert_eq!(scanner.segment_id(), Some(seg.id()));
+    }
+}
+
+fn reader(bytes: &[u8]) -> SegmentReader {
+    let path = Path::new("in memory");
+    SegmentReader::from_reader(path, Box::new(Cursor::new(bytes.to_vec()))).unwrap()
+}
+
+/// The first seq of the records that come next; nothing if none do.
+fn next_seq(reader: &mut SegmentReader) -> Option<u64> {
+    loop {
+        match reader.next_event().unwrap()? {
+            Event::Records(batch) => return Some(batch.first_seq),
+            Event::Damage(damage) => panic!("{damage:?}"),
+            _ => {}
+        }
+    }
+}
+
+/// [F-25], [F-34]
+#[test]
+fn skipping_goes_to_records_that_stand_there_and_nowhere_else() {
+    let mut seg = Seg::new(header(0));
+    seg.data(&imus(0, 2), false).data(&imus(2, 7), true).data(&imus(9, 1), false).seal();
+    let (at, end) = (|i: usize| seg.frames[i].offset as u64, seg.bytes.len() as u64);
+    for (i, seq) in [(1, 0), (2, 2), (3, 9)] {
+        let mut reader = reader(&seg.bytes);
+        assert_eq!(reader.frame_at(at(i)).unwrap().map(|frame| frame.first_seq), Some(seq));
+        assert!(reader.skip_to(at(i), Some(seq)).unwrap());
+        assert_eq!(next_seq(&mut reader), Some(seq));
+    }
+    // What isn't so moves nothing: another seq, no frame, no records, before the first frame, SEAL, behind it.
+    for (offset, seq) in [
+        (at(2), 9),
+        (at(2), 0),
+        (at(2) + 1, 2),
+        (at(0), 0),
+        (0, 0),
+        (at(4), 10),
+        (end - 16, 10),
+        (end, 10),
+        (end + 9, 10),
+    ] {
+        let mut reader = reader(&seg.bytes);
+        assert!(!reader.skip_to(offset, Some(seq)).unwrap(), "{offset}");
+        assert_eq!(next_seq(&mut reader), Some(0), "{offset}");
+    }
+    let mut back = reader(&seg.bytes);
+    assert_eq!((next_seq(&mut back), next_seq(&mut back)), (Some(0), Some(2)));
+    assert!(!back.skip_to(at(1), Some(0)).unwrap(), "back");
+    assert!(back.skip_to(at(3), Some(9)).unwrap());
+    assert_eq!((next_seq(&mut back), next_seq(&mut back)), (Some(9), None));
+    assert!(!back.skip_to(end, None).unwrap(), "behind SEAL nothing is a frame");
+}
+
+#[test]
+fn reading_goes_on_where_it_ended_unless_something_else_is_there_now() {
+    let mut seg = Seg::new(header(0));
+    seg.data(&imus(0, 2), false).data(&imus(2, 7), true);
+    let (end, last) = (seg.bytes.len(), seg.frames[2].offset);
+    let goes_on = |bytes: &[u8], offset: usize| reader(bytes).skip_to(offset as u64, None).unwrap();
+    assert!(goes_on(&seg.bytes, last) && goes_on(&seg.bytes, end));
+    assert!(!goes_on(&seg.bytes, end + 1), "the file is shorter");
+    assert!(!goes_on(&seg.bytes, last + 1), "no frame begins there");
+    let torn = [&seg.bytes[..], &SYNC[..5]].concat();
+    assert!(goes_on(&torn, end), "a frame has been begun");
+    let foreign = [&seg.bytes[..], b"else"].concat();
+    assert!(!goes_on(&foreign, end));
+    let zeros = [&seg.bytes[..], &[0; 100]].concat();
+    assert!(!goes_on(&zeros, end));
+    // At SEAL, and behind the trailer, but not at the trailer.
+    seg.seal();
+    assert!(goes_on(&seg.bytes, end) && goes_on(&seg.bytes, seg.bytes.len()));
+    assert!(!goes_on(&seg.bytes, seg.bytes.len() - 16));
+}
+
+#[test]
+fn a_pbfs_reader_knows_where_it_stands() {
+    let chunk = |message: &[u8]| {
+        let mut rest = (message.len() as u64 + 4).to_le_bytes().to_vec();
+        rest.extend((message.len() as u32).to_le_bytes());
+        rest.extend(message);
+        [&crc32(&rest).to_le_bytes()[..], &rest].concat()
+    };
+    let chunks = [chunk(b"one"), chunk(b"seventeen"), chunk(b"")];
+    let mut reader = PbfsReader::from_reader(Path::new("in memory"), Box::new(Cursor::new(chunks.concat())));
+    let mut at = 0;
+    for chunk in &chunks {
+        assert_eq!(reader.position(), at);
+        match reader.next_event().unwrap() {
+            Some(PbfsEvent::Chunk(found)) => assert_eq!((found.offset, found.bytes), (at, &chunk[..])),
+            other => panic!("{other:?}"),
+        }
+        at += chunk.len() as u64;
+    }
+    assert_eq!(reader.position(), at);
+    assert!(reader.next_event().unwrap().is_none());
 }
