@@ -104,8 +104,10 @@ impl std::fmt::Debug for RecordingStore {
 fn store_error(error: RecordError) -> StoreError {
     match &error {
         RecordError::Finished => StoreError::Closed,
-        RecordError::Failed { source, .. } | RecordError::Segment(source) if source.is_out_of_space() => {
-            StoreError::Full(error.to_string())
+        RecordError::Segment(source) if source.is_out_of_space() => StoreError::Full(error.to_string()),
+        // This session's recorder is done with.
+        RecordError::Failed { source, .. } if source.is_out_of_space() => {
+            StoreError::Full(format!("{error}: start the receiver again"))
         }
         _ => StoreError::Failed(error.to_string()),
     }

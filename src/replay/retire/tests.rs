@@ -268,7 +268,8 @@ fn what_is_open_unsealed_damaged_or_torn_stays() {
     let unsealed = changed(None, &|bytes| bytes.truncate(seal(bytes)));
     unsealed.assert_kept(Kept::NotSealed);
     let end = changed(None, &|bytes| bytes.truncate(seal(bytes) + 5));
-    end.assert_kept(Kept::Torn { offset: seal(&Backup::new().bytes) as u64 });
+    // Of this very file: another one's header may have a byte more.
+    end.assert_kept(Kept::Torn { offset: end.bytes.len() as u64 - 5 });
     let name = "01935f6e-0000-7000-8000-000000000001-000000.sfr.open";
     changed(Some(name), &|_| {}).assert_kept(Kept::Open);
     let behind = changed(None, &|bytes| bytes.extend(b"x"));

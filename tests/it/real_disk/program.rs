@@ -148,13 +148,16 @@ fn child_that_receives_on_a_full_disk() {
         let mut running = Running::start(home.command(&args));
         let listening = running.json_line();
         let uri = format!("http://{}", listening["address"].as_str().unwrap());
-        let args = ["--json", "--uri", &uri, "--give-up-after", "1s", "--window-bytes", "1000", text(&dir)];
+        let args = ["--json", "--uri", &uri, "--give-up-after", "1s", "--window-bytes", "8000", text(&dir)];
         let ran = home.run(&args);
         let acknowledged = ran.summary()["records_acknowledged"].as_u64().unwrap();
         if acknowledged < MANY {
             refused += 1;
             assert_ne!(ran.code, Some(0), "{ran:?}");
-            says(&ran, &["No space left on device"]);
+            says(
+                &ran,
+                &["No space left on device", "start the receiver again", "free space where the receiver records"],
+            );
         }
         // Whatever happens to it now.
         running.kill();
