@@ -110,9 +110,15 @@ pub(super) enum Listed {
 }
 
 impl Listed {
-    fn path(&self) -> &Path {
+    /// By which it is known if it is met once more.
+    fn place(&self) -> PathBuf {
         match self {
-            Self::File(path) | Self::Other(Found { path, .. }) => path,
+            Self::File(path) => path.canonicalize().unwrap_or_else(|_| path.clone()),
+            // Not where a link leads: a file isn't done with because a link to it is passed over.
+            Self::Other(Found { path, .. }) => match (path.parent().map(Path::canonicalize), path.file_name()) {
+                (Some(Ok(dir)), Some(name)) => dir.join(name),
+                _ => path.clone(),
+            },
         }
     }
 }
@@ -156,7 +162,7 @@ pub(super) fn list(paths: &[PathBuf], vanished: Vanished) -> Vec<Listed> {
     }
     // The same file given twice, or with the directory that it is in.
     let mut seen = std::collections::HashSet::new();
-    listed.retain(|entry| seen.insert(entry.path().canonicalize().unwrap_or_else(|_| entry.path().to_owned())));
+    listed.retain(|entry| seen.insert(entry.place()));
     listed
 }
 

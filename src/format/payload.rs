@@ -167,5 +167,31 @@ mod tests {
         let codec = PayloadEncoder::new(Compression::Zstd(1)).unwrap().compress(b"\x01\x9f\x33", &mut out);
         assert_eq!(codec, Ok(Codec::None));
         assert!(out.is_empty());
+        // Some of these take exactly as many bytes as before.
+        let mut encoder = PayloadEncoder::new(Compression::Zstd(1)).unwrap();
+        for (differ, alike) in (0..40).flat_map(|differ| (0..60).map(move |alike| (differ, alike))) {
+            let raw: Vec<u8> = (0..differ).map(|i: u8| i.wrapping_mul(37)).chain((0..alike).map(|_| 7)).collect();
+            match encoder.compress(&raw, &mut out).unwrap() {
+                Codec::Zstd => assert!(out.len() - FRAME_HEADER_BYTES < raw.len(), "{raw:?}"),
+                _ => assert!(out.is_empty()),
+            }
+        }
+    }
+
+    #[test]
+    fn compressing_takes_room_for_the_payload_and_no_more() {
+        let (raw, mut out) = (vec![7; 1 << 20], Vec::new());
+        PayloadEncoder::new(Compression::default()).unwrap().compress(&raw, &mut out).unwrap();
+        assert!(out.capacity() <= 2 * (FRAME_HEADER_BYTES + raw.len()), "{}", out.capacity());
+    }
+
+    #[test]
+    fn no_frame_is_begun_whose_payload_readers_would_refuse() {
+        let most = MAX_RAW_BYTES as usize;
+        assert_eq!(check_raw_len("it", most), Ok(MAX_RAW_BYTES));
+        for bytes in [most + 1, u32::MAX as usize + 1, usize::MAX] {
+            let too_large = EncodeError::TooLarge { what: "it", bytes, most: MAX_RAW_BYTES };
+            assert_eq!(check_raw_len("it", bytes), Err(too_large));
+        }
     }
 }

@@ -258,6 +258,9 @@ mod tests {
         put_varint(&mut stamp, 8);
         put_bytes_field(&mut twice, field::TIMESTAMP, &stamp);
         assert_eq!(RecordInfo::parse(&twice).unwrap().timestamp, Some(8_000_000_009));
+        // What a later version adds to it is neither of its parts.
+        put_bytes_field(&mut twice, field::TIMESTAMP, &[0x18, 5]);
+        assert_eq!(RecordInfo::parse(&twice).unwrap().timestamp, Some(8_000_000_009));
     }
 
     #[test]
@@ -290,9 +293,13 @@ mod tests {
         let info = RecordInfo::parse(&sent).unwrap();
         assert!(info.has_config_id && info.has_run_id);
         assert_eq!(Suffix::without_ids(false), Suffix::default());
+        let without = Suffix::without_ids(true);
+        assert_eq!([without.for_bare(), without.for_own_run(), without.for_own_ids()], [[0x30, 1]; 3]);
         let forced = Suffix::new("config", Some("run"), true).with_run_for_all("run");
         assert_eq!(forced.for_bare(), suffix.for_bare());
         assert_eq!(forced.for_request(&own).unwrap(), [&[0x30, 1, 0x2a, 3][..], b"run"].concat());
+        assert_eq!(forced.for_own_ids(), forced.for_request(&own).unwrap());
+        assert_eq!(suffix.for_own_ids(), [0x30, 1]);
     }
 
     #[test]

@@ -252,6 +252,19 @@ mod tests {
     }
 
     #[test]
+    fn each_entry_of_the_index_stands_for_as_many_frames_as_any_other_but_the_last() {
+        for (frames, stride) in [(4096, 1), (4097, 2), (8192, 2), (8193, 4), (8195, 4), (50_000, 16)] {
+            let mut builder = SealBuilder::new(0);
+            (0..frames).for_each(|i| builder.add_frame(&frame(i)));
+            let index = builder.finish(SegmentHeader::default()).index;
+            let (last, others) = index.split_last().unwrap();
+            assert!(others.iter().all(|entry| entry.count == stride * 2), "{frames} frames");
+            assert_eq!(index.len() as u64, frames.div_ceil(stride), "{frames} frames");
+            assert_eq!((last.least, last.greatest), (Some((last.first_seq / 2) as i64), Some(frames as i64)));
+        }
+    }
+
+    #[test]
     fn flows_are_summed_by_name_and_bounded() {
         let mut builder = SealBuilder::new(0);
         let mut tally = Tally::ZERO;

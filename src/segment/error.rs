@@ -49,3 +49,21 @@ impl SegmentError {
         move |source| Self::Io { action, path: path.as_ref().to_owned(), source }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use io::ErrorKind::*;
+
+    #[test]
+    fn only_a_full_disk_is_out_of_space_and_only_what_is_not_there_is_not_found() {
+        let of = |kind: io::ErrorKind| SegmentError::io("read", "file")(kind.into());
+        let said = |error: &SegmentError| (error.is_out_of_space(), error.is_not_found());
+        for kind in [StorageFull, QuotaExceeded, FileTooLarge] {
+            assert_eq!(said(&of(kind)), (true, false), "{kind}");
+        }
+        assert_eq!(said(&of(NotFound)), (false, true));
+        assert_eq!(said(&of(PermissionDenied)), (false, false));
+        assert_eq!(said(&SegmentError::Abandoned { path: "file".into() }), (false, false));
+    }
+}

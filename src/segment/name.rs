@@ -156,9 +156,34 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_device_stands_for_itself() {
+        // [F-28]
+        let plain = ["rig7", "com", "comet", "comx", "lpt10", "arm1", "con-1", "a.con", "v1.2", "x_-9", "no-runs"];
+        for text in plain {
+            assert_eq!(component(text), text);
+        }
+        let escaped = [
+            ("com1", "%63om1"),
+            ("LPT9.x", "%4CPT9.x"),
+            ("Con", "%43on"),
+            ("no-run", "%6Eo-run"),
+            ("", "%"),
+            (".a", "%2Ea"),
+            ("a.", "a%2E"),
+            ("a b", "a%20b"),
+            ("\u{e9}", "%C3%A9"),
+        ];
+        for (text, name) in escaped {
+            assert_eq!(component(text), name);
+        }
+    }
+
+    #[test]
     fn long_names_are_cut_and_stay_different() {
         let (a, b) = (format!("{}a", "x".repeat(5000)), format!("{}b", "x".repeat(5000)));
         assert_ne!(component(&a), component(&b));
-        assert_eq!(component(&a).len(), MAX_COMPONENT_BYTES);
+        assert_eq!(component(&a), format!("{}~{:08x}", "x".repeat(111), crc32fast::hash(a.as_bytes())));
+        let longest = "x".repeat(MAX_COMPONENT_BYTES);
+        assert_eq!(component(&longest), longest);
     }
 }

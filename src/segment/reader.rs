@@ -336,3 +336,33 @@ fn event<'a>(decoder: &'a mut PayloadDecoder, frame: Frame<'a>) -> Event<'a> {
     };
     event.unwrap_or(malformed)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segment::{Disk, SegmentWriter};
+    use std::fs;
+    use std::sync::Arc;
+    use uuid::Uuid;
+
+    #[test]
+    fn only_what_its_writer_has_finished_with_is_mapped() {
+        let (dir, session) = (tempfile::tempdir().unwrap(), Uuid::from_u128(7));
+        let name = |index, open| dir.path().join(SegmentName { session, index, open }.to_string());
+        let header = |segment_index| SegmentHeader { segment_index, ..SegmentHeader::default() };
+        let create = |index| SegmentWriter::create(Arc::new(Disk), dir.path(), session, header(index)).unwrap();
+        let open = create(0).path();
+        let sealed = create(1).seal().unwrap();
+        // Renamed by somebody, or cut short: whoever did that may do more.
+        let (renamed, nameless, cut) = (name(1, true), dir.path().join("copy"), name(0, false));
+        for (from, to) in [(&sealed, &renamed), (&sealed, &nameless), (&open, &cut)] {
+            fs::copy(from, to).unwrap();
+        }
+        let mapped = |reader: SegmentReader| matches!(reader.source, Source::Mapped(_));
+        assert!(mapped(SegmentReader::open(&sealed).unwrap()));
+        assert!(!mapped(SegmentReader::open_plain(&sealed).unwrap()));
+        for path in [&open, &renamed, &nameless, &cut] {
+            assert!(!mapped(SegmentReader::open(path).unwrap()), "{path:?}");
+        }
+    }
+}

@@ -287,3 +287,113 @@ impl StorageFile for DiskFile {
         let _ = self.0.set_modified(time);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use io::ErrorKind::{AlreadyExists, FileTooLarge, NotFound};
+
+    fn kind<T>(result: io::Result<T>) -> Option<io::ErrorKind> {
+        result.err().map(|error| error.kind())
+    }
+
+    #[test]
+    fn nothing_that_exists_is_created_anew_or_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, two) = (dir.path().join("one"), dir.path().join("two"));
+        for (path, bytes) in [(&one, b"1"), (&two, b"2")] {
+            Disk.create(path).unwrap().append(bytes).unwrap();
+            assert_eq!(kind(Disk.create(path)), Some(AlreadyExists));
+        }
+        assert_eq!(kind(Disk.rename(&one, &two)), Some(AlreadyExists));
+        assert_eq!((fs::read(&one).unwrap(), fs::read(&two).unwrap()), (b"1".to_vec(), b"2".to_vec()));
+        Disk.remove(&two).unwrap();
+        Disk.rename(&one, &two).unwrap();
+        assert_eq!((kind(Disk.read(&one, 9)), Disk.read(&two, 9).unwrap()), (Some(NotFound), b"1".to_vec()));
+    }
+
+    #[test]
+    fn directories_are_made_with_their_parents_unless_a_file_stands_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("a/b/c");
+        Disk.create_dir_all(&deep).unwrap();
+        Disk.create_dir_all(&deep).unwrap();
+        assert!(deep.is_dir());
+        let file = deep.join("file");
+        fs::write(&file, "").unwrap();
+        assert_eq!(kind(Disk.create_dir_all(&file)), Some(AlreadyExists));
+        assert!(Disk.create_dir_all(&file.join("below")).is_err());
+    }
+
+    #[test]
+    fn whoever_makes_a_directory_at_the_same_time_does_no_harm() {
+        let dir = tempfile::tempdir().unwrap();
+        let begin = std::sync::Barrier::new(4);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for i in 0..50 {
+                        begin.wait();
+                        Disk.create_dir_all(&dir.path().join(i.to_string())).unwrap();
+                    }
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn a_list_has_the_files_in_the_order_of_their_names_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let [a, b, c] = ["a", "b", "c"].map(|name| dir.path().join(name));
+        fs::create_dir(&b).unwrap();
+        [&c, &a].into_iter().for_each(|path| fs::write(path, "").unwrap());
+        assert_eq!(Disk.list(dir.path()).unwrap(), [a.clone(), c]);
+        assert_eq!(Disk.list(&dir.path().join("none")).unwrap(), Vec::<PathBuf>::new());
+        assert!(Disk.list(&a).is_err(), "a file is no directory without files");
+    }
+
+    #[test]
+    fn no_more_is_read_than_may_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        fs::write(&path, "12345").unwrap();
+        assert_eq!(Disk.read(&path, 5).unwrap(), b"12345");
+        assert_eq!(kind(Disk.read(&path, 4)), Some(FileTooLarge));
+        assert_eq!(kind(Disk.read(&path, 0)), Some(FileTooLarge));
+        assert_eq!(Disk.read(&path, u64::MAX).unwrap(), b"12345");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_the_system_did_not_sync_does_not_count_as_synced() {
+        let dir = tempfile::tempdir().unwrap();
+        let none = dir.path().join("none");
+        assert_eq!((kind(Disk.sync_dir(&none)), kind(Disk.sync_file(&none))), (Some(NotFound), Some(NotFound)));
+        // What nothing can be stored on can't be synced.
+        let device = Path::new("/dev/null");
+        assert!(Disk.sync_file(device).is_err());
+        assert!(DiskFile(OpenOptions::new().append(true).open(device).unwrap()).sync().is_err());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_lock_keeps_others_out_until_it_is_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let mut file = Disk.create(&path).unwrap();
+        let lock = |kind| Disk.lock(&path, kind).unwrap();
+        assert!(file.lock().unwrap());
+        assert!(lock(LockKind::Shared).is_none() && lock(LockKind::Exclusive).is_none());
+        drop(file);
+        let shared = [lock(LockKind::Shared), lock(LockKind::Shared)];
+        assert!(shared.iter().all(Option::is_some) && lock(LockKind::Exclusive).is_none());
+        drop(shared);
+        let mut alone = lock(LockKind::Exclusive).unwrap();
+        assert!(lock(LockKind::Shared).is_none());
+        for note in ["long", "no"] {
+            alone.write_note(note).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), note);
+        }
+        assert_eq!(kind(Disk.lock(&dir.path().join("none"), LockKind::Shared)), Some(NotFound));
+    }
+}

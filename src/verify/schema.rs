@@ -4,7 +4,7 @@ use prost::Message;
 
 use super::finding::Problem;
 use crate::catalog::Requests;
-use crate::format::{AddedFlows, IngestionConfig};
+use crate::format::{AddedFlows, Bounded, IngestionConfig, MAX_MESSAGE_PARTS};
 use crate::record::Checker;
 
 /// What records are checked against.
@@ -89,6 +89,11 @@ fn add(schema: &mut Schema, config: &[u8]) -> Vec<Problem> {
         Schema::Flows(checker) => checker,
         _ => Checker::new(),
     };
+    // [F-14]
+    if !IngestionConfig::is_bounded(config) {
+        let text = format!("it isn't a message, or has more than {MAX_MESSAGE_PARTS} flows, channels and other parts");
+        return vec![Problem::SchemaUnreadable(text)];
+    }
     match IngestionConfig::decode(config) {
         Ok(config) => {
             let added: Vec<_> = config.flows.iter().map(|flow| checker.add(flow)).collect();

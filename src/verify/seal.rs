@@ -7,8 +7,8 @@ use prost::Message;
 use super::finding::Problem;
 use super::schema::Schema;
 use crate::format::{
-    AddedFlows, FlowConfig, IndexEntry, IngestionConfig, MAX_INDEX_ENTRIES, MAX_SEAL_FLOWS, Seal, SegmentHeader, Tally,
-    TimeRange,
+    AddedFlows, Bounded, FlowConfig, IndexEntry, IngestionConfig, MAX_INDEX_ENTRIES, MAX_SEAL_FLOWS, Seal,
+    SegmentHeader, Tally, TimeRange,
 };
 use crate::segment::Batch;
 
@@ -232,7 +232,8 @@ impl HeaderCopy {
             let same = copy.ingestion_config == header.ingestion_config;
             return (!same).then_some(Problem::SealHeader("has another schema, and no flow was added"));
         }
-        let flows = |config: &[u8]| IngestionConfig::decode(config).map(|config| config.flows).unwrap_or_default();
+        let flows =
+            |config: &[u8]| IngestionConfig::decode_bounded(config).map(|config| config.flows).unwrap_or_default();
         let (has, had) = (flows(&copy.ingestion_config), flows(&header.ingestion_config));
         let should: Vec<&FlowConfig> = had.iter().chain(self.added.iter().flat_map(|added| &added.flows)).collect();
         let same = self.added_bytes > MOST_ADDED_BYTES || same_flows(&has, &should);

@@ -64,12 +64,17 @@ fn way(round: u64) -> (RecorderOptions, u64) {
     (options, 1 + round / 5 % 3)
 }
 
+/// Whether there is a sync or a frame for every few records.
+fn is_slow(options: &RecorderOptions) -> bool {
+    matches!(options.sync, SyncPolicy::EveryRecord | SyncPolicy::Bytes(_)) || options.frame_bytes == 1
+}
+
 #[test]
 #[ignore = "a child of `kill_9_costs_nothing_that_was_durable`"]
 fn child_that_records_for_ever() {
     let (root, round) = (std::env::var(ROOT).unwrap(), std::env::var(ROUND).unwrap().parse().unwrap());
     let (options, threads) = way(round);
-    let each = if options.sync == SyncPolicy::EveryRecord { 10 } else { 200 };
+    let each = if is_slow(&options) { 5 } else { 200 };
     let recorder = Recorder::create(root, &counter_schema(), options).unwrap();
     std::thread::scope(|scope| {
         for thread in 0..threads {

@@ -17,5 +17,5 @@ mod trees;
 
 /// How many frames, chunks, gaps are many.
 fn many() -> u64 {
-    std::env::var("SIFT_REPLAY_HOSTILE_MANY").map_or(20_000, |many| many.parse().unwrap())
+    std::env::var("SIFT_REPLAY_HOSTILE_MANY").map_or(10_000, |many| many.parse().unwrap())
 }

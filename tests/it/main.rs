@@ -47,6 +47,7 @@ mod replay;
 mod rescan;
 #[cfg(feature = "cli")]
 mod rewrite;
+mod segments;
 #[cfg(feature = "cli")]
 mod select;
 #[cfg(feature = "cli")]

@@ -3,8 +3,7 @@
 
 use std::str::FromStr;
 
-use prost::Message;
-use sift_replay::format::{AddedFlows, MarkMessage, Seal, SegmentHeader};
+use sift_replay::format::{AddedFlows, Bounded, MarkMessage, Seal, SegmentHeader};
 use uuid::Uuid;
 
 use super::{Found, HEADER_BYTES, MAGIC, Place, SYNC, Skipped, Stands, What, id_of};
@@ -190,16 +189,16 @@ fn open(file: &[u8], offset: u64, header: &Header) -> What {
         Err(what) => return what,
     };
     let what = match header.kind {
-        1 => SegmentHeader::decode(&raw[..]).ok().map(What::Header),
+        1 => SegmentHeader::decode_bounded(&raw).map(What::Header),
         2 => records(&raw, header.count).map(|records| What::Records {
             first_seq: header.first_seq,
             bare: header.flags & 1 == 1,
             times: header.times,
             records,
         }),
-        3 => AddedFlows::decode(&raw[..]).ok().map(What::Schema),
-        4 => MarkMessage::decode(&raw[..]).ok().map(What::Mark),
-        _ => Seal::decode(&raw[..]).ok().map(|seal| What::Seal(Box::new(seal))),
+        3 => AddedFlows::decode_bounded(&raw).map(What::Schema),
+        4 => MarkMessage::decode_bounded(&raw).map(What::Mark),
+        _ => Seal::decode_bounded(&raw).map(|seal| What::Seal(Box::new(seal))),
     };
     what.unwrap_or(What::Damage { cause: "malformed", seqs: header.seqs() })
 }
@@ -237,14 +236,14 @@ pub struct Who {
     pub seal: Option<Seal>,
 }
 
-fn message_at<M: Message + Default>(file: &[u8], at: usize, kind: u8) -> Option<(M, u64)> {
+fn message_at<M: Bounded>(file: &[u8], at: usize, kind: u8) -> Option<(M, u64)> {
     let header = header_at(file, at, None).ok().filter(|header| header.kind == kind)?;
     let stored = file.get(at + HEADER_BYTES..at + header.len())?;
     if crc32(stored) != header.crc {
         return None;
     }
     let raw = payload(file, at as u64, &header).ok()?;
-    Some((M::decode(&raw[..]).ok()?, header.id))
+    Some((M::decode_bounded(&raw)?, header.id))
 }
 
 /// [F-27]

@@ -29,7 +29,7 @@ impl SegmentCheck<'_, '_, '_> {
         self.expected.frame(batch);
         self.look_for_schema(batch.offset);
         let mut together = Together { times: TimeRange::EMPTY, with_ids: None, all: true };
-        for (seq, record) in (batch.first_seq..).zip(batch.records()) {
+        for (seq, record) in (batch.first_seq..batch.end_seq()).zip(batch.records()) {
             match self.record(record) {
                 Ok(learnt) => together.add(seq, &learnt),
                 Err(problem) => self.wrong(batch.offset, seq, record, &problem, &mut together),

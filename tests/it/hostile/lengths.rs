@@ -38,7 +38,9 @@ fn a_frame_of_four_gib_is_damage_and_takes_no_memory() {
         } else {
             said.says("ls", 0, &["damaged"]).says("replay", 3, &["-000000.sfr.open at byte", "lost"]);
             // The file without a HEADER has no schema.
-            assert_eq!(said.figure("records_already_acknowledged"), 4 * 8, "{name}");
+            // Behind a SEAL nothing is read, and of that only the count is wrong.
+            let behind_seal = if name == "count" { 3 } else { 0 };
+            assert_eq!(said.figure("records_already_acknowledged"), 4 * 8 - behind_seal, "{name}");
         }
     }
 }

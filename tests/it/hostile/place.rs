@@ -11,7 +11,8 @@ use sift_replay::receiver::ReceiverOptions;
 use crate::support::cli::{Home, Ran};
 use crate::support::destination::Rig;
 
-/// What is run over each place, in this order. `DIR` is the place, `URI` a sound destination.
+/// What is run over each place, in this order. `DIR` is the place, `URI` a sound destination, `REPAIRED` a directory
+/// that isn't there.
 const COMMANDS: &[(&str, &[&str])] = &[
     ("ls", &["ls", "DIR"]),
     ("ls --json", &["ls", "--json", "DIR"]),
@@ -20,6 +21,8 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("replay --json, again", &["--uri", "URI", "--json", "DIR"]),
     ("checkpoints", &["checkpoints", "DIR"]),
     ("dead-letters", &["dead-letters", "DIR"]),
+    ("verify", &["verify", "DIR"]),
+    ("repair", &["repair", "DIR", "--to", "REPAIRED"]),
 ];
 
 /// Address space that the program may have, in KiB: without any hostile file it takes about 150 MiB. One frame may have 64
@@ -80,7 +83,7 @@ impl Place {
     /// The same with those commands that look into files in different ways: what is large takes its time.
     #[track_caller]
     pub(super) fn run_few(&self) -> Said {
-        self.run_those(|name| ["ls", "replay", "replay --json, again"].contains(&name))
+        self.run_those(|name| ["ls", "replay", "replay --json, again", "verify", "repair"].contains(&name))
     }
 
     #[track_caller]
@@ -89,6 +92,8 @@ impl Place {
         let mut said = BTreeMap::new();
         for (name, args) in COMMANDS.iter().filter(|(name, _)| wanted(name)) {
             let args: Vec<_> = args.iter().map(|arg| arg.replace("URI", &destination.uri)).collect();
+            let repaired = self.home.path().join("repaired");
+            let args: Vec<_> = args.iter().map(|arg| arg.replace("REPAIRED", repaired.to_str().unwrap())).collect();
             let args: Vec<_> = args.iter().map(|arg| arg.replace("DIR", self.dir.to_str().unwrap())).collect();
             let ran = self.command(&args.iter().map(String::as_str).collect::<Vec<_>>());
             check(name, &ran);

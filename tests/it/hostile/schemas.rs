@@ -7,7 +7,7 @@ use super::place::{Destination, Place};
 use crate::support::backup::put_chunk;
 use crate::support::format::{Pb, Rec, V};
 
-/// Of what the issue names: channels of a flow, flows, values of an enum.
+/// Channels of a flow, values of an enum.
 const LARGE: u64 = 100_000;
 
 fn deliver(config: &[u8], flow_name: &'static str, values: Vec<V>) -> super::place::Said {
@@ -26,9 +26,10 @@ fn a_flow_of_100_000_channels_is_delivered() {
 }
 
 #[test]
-fn a_hundred_thousand_flows_are_registered() {
-    let flows: Vec<_> = (0..LARGE).map(|number| flow(&format!("flow {number}"), [&channel("c")])).collect();
-    let said = deliver(&config("rover", &flows), "flow 99999", vec![V::U64(1)]);
+fn very_many_flows_are_registered() {
+    let count = 3 * super::many();
+    let flows: Vec<_> = (0..count).map(|number| flow(&format!("flow {number}"), [&channel("c")])).collect();
+    let said = deliver(&config("rover", &flows), "flow 777", vec![V::U64(1)]);
     said.says("ls", 0, &["rover"]).says("replay", 0, &["COMPLETE"]);
 }
 
@@ -106,7 +107,7 @@ fn whatever_an_asset_a_run_or_a_flow_is_called_it_stays_where_it_belongs() {
     // Nothing was made but where the program keeps its things.
     for entry in std::fs::read_dir(place.home()).unwrap() {
         let name = entry.unwrap().file_name();
-        assert!(["backups", "state", "out", "err"].iter().any(|known| name == *known), "{name:?}");
+        assert!(["backups", "repaired", "state", "out", "err"].iter().any(|known| name == *known), "{name:?}");
     }
     for entry in std::fs::read_dir(&place.dir).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
@@ -120,8 +121,9 @@ fn an_archive_is_never_left() {
     let place = Place::new();
     let (state, archive) = (place.home().join("state"), place.home().join("archive"));
     let mut made = Made::new(1, 0);
-    made.header(&config("../../../escaped", [&flow("f", [&channel("c")])])).data(0, 1);
-    let seal = Pb::default().always_bytes(1, &made.header_message(&[])).varint(2, 1).varint(3, 1).0;
+    let config = config("../../../escaped", [&flow("f", [&channel("c")])]);
+    made.header(&config).data(0, 1);
+    let seal = Pb::default().always_bytes(1, &made.header_message(&config)).varint(2, 1).varint(3, 1).0;
     made.seal(seal);
     place.put(Path::new("..\n..").join(made.sealed_name()), &made.bytes);
     let destination = Destination::start();

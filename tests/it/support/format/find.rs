@@ -5,7 +5,7 @@ use std::path::Path;
 use prost::Message;
 use serde_json::{Value, json};
 use sift_replay::format::{
-    AddedFlows, Damage, FlowConfig, FrameHeader, IngestionConfig, Kind, Mark, MarkMessage, PayloadDecoder,
+    AddedFlows, Bounded, Damage, FlowConfig, FrameHeader, IngestionConfig, Kind, Mark, MarkMessage, PayloadDecoder,
     PayloadError, RecordInfo, Records, Run, Scanner, Seal, SegmentHeader, Step, TimeRange, Torn, Unreadable,
 };
 use sift_replay::segment::{Event, Identity, SegmentReader, SkipReason};
@@ -269,20 +269,20 @@ fn frame_json(header: &FrameHeader, raw: Result<&[u8], PayloadError>) -> Value {
 fn frame_content(kind: Kind, header: &FrameHeader, raw: &[u8]) -> Option<Value> {
     Some(match kind {
         Kind::Header => {
-            SegmentHeader::decode(raw).ok()?;
+            SegmentHeader::decode_bounded(raw)?;
             json!({ "event": "header" })
         }
         Kind::Schema => {
-            let added = AddedFlows::decode(raw).ok()?;
+            let added = AddedFlows::decode_bounded(raw)?;
             json!({ "event": "schema", "flows": added.flows.iter().map(flow_json).collect::<Vec<_>>() })
         }
         Kind::Mark => {
-            let mark = MarkMessage::decode(raw).ok()?;
+            let mark = MarkMessage::decode_bounded(raw)?;
             json!({
                 "event": "mark", "wall_clock_ns": mark.wall_clock_ns.to_string(), "mark": mark_json(&mark.mark),
             })
         }
-        Kind::Seal => seal_json(&Seal::decode(raw).ok()?),
+        Kind::Seal => seal_json(&Seal::decode_bounded(raw)?),
         Kind::Data => {
             let records = Records::parse(raw, header.count)?;
             records_json(header.first_seq, header.count, header.flags & 1 != 0, &header.times, records)

@@ -1,0 +1,244 @@
+//! What a segment's reader and writer say of it besides its events: who it is, how large it is, what no frame told.
+
+use std::fs;
+use std::io::Cursor;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use sift_replay::format::{FRAME_HEADER_BYTES, Kind, Scanner, SegmentHeader, Step, TimeRange};
+use sift_replay::segment::{Disk, Event, PbfsEvent, PbfsReader, PendingFrame, SegmentReader, SegmentWriter};
+use uuid::Uuid;
+
+use crate::support::format::find::read;
+use crate::support::format::golden::{header, imus};
+use crate::support::format::{FrameSpec, SESSION, SYNC, Seg, crc32, damage};
+
+/// Writes the bytes under the sealed name of the session's segment `index`, and reads them: the index that the reader
+/// finds, and the events.
+fn read_as(index: u32, bytes: &[u8]) -> (Value, Vec<Value>) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(format!("{SESSION}-{index:06}.sfr"));
+    fs::write(&path, bytes).unwrap();
+    let (identity, _, events) = read(&path);
+    (identity["index"].clone(), events)
+}
+
+/// [F-37]
+#[test]
+fn where_header_seal_and_name_all_differ_most_frames_decide_and_the_first_of_equals() {
+    let (stale, mut full, mut empty) = (Seg::new(header(1)), Seg::new(header(2)), Seg::new(header(2)));
+    full.data(&imus(0, 2), false).data(&imus(2, 1), false).seal();
+    empty.seal();
+    let begin = stale.bytes.len();
+    let misplaced = damage(8, begin - 8, "misplaced", None);
+
+    full.bytes[..begin].copy_from_slice(&stale.bytes);
+    let mut expected = full.events();
+    expected[0] = misplaced;
+    assert_eq!(read_as(3, &full.bytes), (json!(2), expected), "SEAL's, which the records have too");
+
+    let end = empty.bytes.len();
+    empty.bytes[..begin].copy_from_slice(&stale.bytes);
+    let seal = damage(begin, end - begin, "misplaced", None);
+    assert_eq!(read_as(3, &empty.bytes), (json!(1), vec![stale.events()[0].clone(), seal]), "HEADER's");
+
+    // Only the name says what most frames say.
+    let (mut foreign, mut own) = (Seg::new(header(2)), Seg::new(header(3)));
+    foreign.data(&imus(0, 2), false).data(&imus(2, 1), false).seal();
+    own.data(&imus(0, 2), false).data(&imus(2, 1), false).seal();
+    let seal_at = own.frames[3].offset;
+    own.bytes[..begin].copy_from_slice(&stale.bytes);
+    own.bytes[seal_at..].copy_from_slice(&foreign.bytes[seal_at..]);
+    assert_eq!(read_as(3, &own.bytes).0, json!(3), "the name's");
+}
+
+#[test]
+fn a_frame_without_records_is_skipped_and_damaged_without_seqs() {
+    let mut seg = Seg::new(header(0));
+    seg.frame(FrameSpec::new(99, 0, b"later".to_vec()), json!({}));
+    let mut critical = FrameSpec::new(super::support::format::MARK, 0, Vec::new());
+    critical.flags = 0x0100;
+    seg.frame(critical, json!({}));
+    // No message.
+    seg.frame(FrameSpec::new(super::support::format::MARK, 0, vec![0xff]), json!({}));
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(format!("{SESSION}-000000.sfr.open"));
+    fs::write(&path, &seg.bytes).unwrap();
+    let mut reader = SegmentReader::open(&path).unwrap();
+    let mut places = Vec::new();
+    while let Some(event) = reader.next_event().unwrap() {
+        let (offset, len, seqs) = match event {
+            Event::Skipped(skipped) => (skipped.offset, skipped.len, skipped.seqs),
+            Event::Damage(damage) => (damage.offset, damage.len, damage.seqs),
+            Event::Header(_) => continue,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(seqs, None, "{offset}");
+        places.push((offset as usize, len as usize));
+        assert_eq!(reader.position(), offset + len);
+    }
+    assert_eq!(places, seg.frames[1..].iter().map(|frame| (frame.offset, frame.len)).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_batch_ends_where_the_next_begins() {
+    let mut seg = Seg::new(header(0));
+    seg.data(&imus(0, 2), false).data(&imus(2, 7), true).data(&imus(9, 1), false).seal();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(format!("{SESSION}-000000.sfr"));
+    fs::write(&path, &seg.bytes).unwrap();
+    let mut reader = SegmentReader::open(&path).unwrap();
+    assert_eq!((reader.path(), reader.bytes()), (&*path, seg.bytes.len() as u64));
+    assert_eq!((reader.position(), reader.segment_id()), (0, Some(seg.id())));
+    assert_eq!(reader.seal().map(|seal| (seal.records, seal.end_seq)), Some((10, 10)));
+    let mut next = 0;
+    while let Some(event) = reader.next_event().unwrap() {
+        if let Event::Records(batch) = event {
+            assert_eq!((batch.first_seq, batch.records().count()), (next, batch.count as usize));
+            next = batch.end_seq();
+        }
+    }
+    assert_eq!((next, reader.position()), (10, seg.bytes.len() as u64));
+}
+
+#[test]
+fn a_writer_knows_its_place_its_size_and_whether_it_has_records() {
+    let (dir, session) = (tempfile::tempdir().unwrap(), Uuid::from_u128(7));
+    let header = SegmentHeader { segment_index: 4, first_seq: 5, ..SegmentHeader::default() };
+    let mut writer = SegmentWriter::create(Arc::new(Disk), dir.path(), session, header).unwrap();
+    let open = dir.path().join(format!("{session}-000004.sfr.open"));
+    let size = || fs::metadata(&open).unwrap().len();
+    assert_eq!((writer.index(), writer.path(), writer.len()), (4, open.clone(), size()));
+    let mut note = PendingFrame::message(Kind::Mark, 5, TimeRange::at(9), &SegmentHeader::default()).unwrap();
+    writer.write(&mut note).unwrap();
+    assert!(writer.is_empty(), "a mark is no record");
+    let payload = [&[1, 0, 0, 0, b'a'][..], &[1, 0, 0, 0, b'b']].concat();
+    let mut data = PendingFrame { kind: Kind::Data, count: 2, raw_len: payload.len() as u32, ..note };
+    data.buffer.truncate(FRAME_HEADER_BYTES);
+    data.buffer.extend(payload);
+    assert_eq!(data.end_seq(), 7);
+    writer.write(&mut data).unwrap();
+    assert!(!writer.is_empty());
+    assert_eq!(writer.len(), size());
+    let sealed = writer.seal().unwrap();
+    let seal = SegmentReader::open(&sealed).unwrap().seal().cloned().unwrap();
+    assert_eq!((seal.records, seal.end_seq, seal.index.len()), (2, 7, 1));
+    assert_eq!((seal.index[0].first_seq, seal.least, seal.greatest), (5, Some(9), Some(9)));
+}
+
+#[test]
+fn a_scanner_that_begins_at_a_frame_finds_it_and_all_that_follows() {
+    let mut seg = Seg::new(header(0));
+    seg.data(&imus(0, 2), false).data(&imus(2, 7), true).data(&imus(9, 1), false).seal();
+    for (first, frame) in seg.frames.iter().enumerate() {
+        let mut scanner = Scanner::at_frame(Some(seg.id()), frame.offset as u64);
+        let mut found = Vec::new();
+        loop {
+            let window = &seg.bytes[scanner.position() as usize..];
+            match scanner.step(window, true) {
+                Step::Frame(frame) => found.push(frame.header.offset as usize),
+                Step::End => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(found, seg.frames[first..].iter().map(|frame| frame.offset).collect::<Vec<_>>());
+        assert_eq!(scanner.segment_id(), Some(seg.id()));
+    }
+}
+
+fn reader(bytes: &[u8]) -> SegmentReader {
+    let path = Path::new("in memory");
+    SegmentReader::from_reader(path, Box::new(Cursor::new(bytes.to_vec()))).unwrap()
+}
+
+/// The first seq of the records that come next; nothing if none do.
+fn next_seq(reader: &mut SegmentReader) -> Option<u64> {
+    loop {
+        match reader.next_event().unwrap()? {
+            Event::Records(batch) => return Some(batch.first_seq),
+            Event::Damage(damage) => panic!("{damage:?}"),
+            _ => {}
+        }
+    }
+}
+
+/// [F-25], [F-34]
+#[test]
+fn skipping_goes_to_records_that_stand_there_and_nowhere_else() {
+    let mut seg = Seg::new(header(0));
+    seg.data(&imus(0, 2), false).data(&imus(2, 7), true).data(&imus(9, 1), false).seal();
+    let (at, end) = (|i: usize| seg.frames[i].offset as u64, seg.bytes.len() as u64);
+    for (i, seq) in [(1, 0), (2, 2), (3, 9)] {
+        let mut reader = reader(&seg.bytes);
+        assert_eq!(reader.frame_at(at(i)).unwrap().map(|frame| frame.first_seq), Some(seq));
+        assert!(reader.skip_to(at(i), Some(seq)).unwrap());
+        assert_eq!(next_seq(&mut reader), Some(seq));
+    }
+    // What isn't so moves nothing: another seq, no frame, no records, before the first frame, SEAL, behind it.
+    for (offset, seq) in [
+        (at(2), 9),
+        (at(2), 0),
+        (at(2) + 1, 2),
+        (at(0), 0),
+        (0, 0),
+        (at(4), 10),
+        (end - 16, 10),
+        (end, 10),
+        (end + 9, 10),
+    ] {
+        let mut reader = reader(&seg.bytes);
+        assert!(!reader.skip_to(offset, Some(seq)).unwrap(), "{offset}");
+        assert_eq!(next_seq(&mut reader), Some(0), "{offset}");
+    }
+    let mut back = reader(&seg.bytes);
+    assert_eq!((next_seq(&mut back), next_seq(&mut back)), (Some(0), Some(2)));
+    assert!(!back.skip_to(at(1), Some(0)).unwrap(), "back");
+    assert!(back.skip_to(at(3), Some(9)).unwrap());
+    assert_eq!((next_seq(&mut back), next_seq(&mut back)), (Some(9), None));
+    assert!(!back.skip_to(end, None).unwrap(), "behind SEAL nothing is a frame");
+}
+
+#[test]
+fn reading_goes_on_where_it_ended_unless_something_else_is_there_now() {
+    let mut seg = Seg::new(header(0));
+    seg.data(&imus(0, 2), false).data(&imus(2, 7), true);
+    let (end, last) = (seg.bytes.len(), seg.frames[2].offset);
+    let goes_on = |bytes: &[u8], offset: usize| reader(bytes).skip_to(offset as u64, None).unwrap();
+    assert!(goes_on(&seg.bytes, last) && goes_on(&seg.bytes, end));
+    assert!(!goes_on(&seg.bytes, end + 1), "the file is shorter");
+    assert!(!goes_on(&seg.bytes, last + 1), "no frame begins there");
+    let torn = [&seg.bytes[..], &SYNC[..5]].concat();
+    assert!(goes_on(&torn, end), "a frame has been begun");
+    let foreign = [&seg.bytes[..], b"else"].concat();
+    assert!(!goes_on(&foreign, end));
+    let zeros = [&seg.bytes[..], &[0; 100]].concat();
+    assert!(!goes_on(&zeros, end));
+    // At SEAL, and behind the trailer, but not at the trailer.
+    seg.seal();
+    assert!(goes_on(&seg.bytes, end) && goes_on(&seg.bytes, seg.bytes.len()));
+    assert!(!goes_on(&seg.bytes, seg.bytes.len() - 16));
+}
+
+#[test]
+fn a_pbfs_reader_knows_where_it_stands() {
+    let chunk = |message: &[u8]| {
+        let mut rest = (message.len() as u64 + 4).to_le_bytes().to_vec();
+        rest.extend((message.len() as u32).to_le_bytes());
+        rest.extend(message);
+        [&crc32(&rest).to_le_bytes()[..], &rest].concat()
+    };
+    let chunks = [chunk(b"one"), chunk(b"seventeen"), chunk(b"")];
+    let mut reader = PbfsReader::from_reader(Path::new("in memory"), Box::new(Cursor::new(chunks.concat())));
+    let mut at = 0;
+    for chunk in &chunks {
+        assert_eq!(reader.position(), at);
+        match reader.next_event().unwrap() {
+            Some(PbfsEvent::Chunk(found)) => assert_eq!((found.offset, found.bytes), (at, &chunk[..])),
+            other => panic!("{other:?}"),
+        }
+        at += chunk.len() as u64;
+    }
+    assert_eq!(reader.position(), at);
+    assert!(reader.next_event().unwrap().is_none());
+}
