@@ -313,7 +313,8 @@ impl Journal {
                     let mut message = message(std::slice::from_ref(fact));
                     let name = "x".repeat(usize::from(*kib) * 1200);
                     message.targets.iter_mut().for_each(|target| target.target.clone_from(&name));
-                    message.targets = message.targets.repeat(usize::from(times % 3) + 1);
+                    let times = usize::from(times % 3) + 1;
+                    message.targets = std::iter::repeat_n(message.targets, times).flatten().collect();
                     let raw = message.encode_to_vec();
                     put(6, 0, 0, raw.len(), &raw);
                     if name.len() <= MOST_TARGET_BYTES && raw.len() <= MOST_BYTES {
