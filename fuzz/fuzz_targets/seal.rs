@@ -150,27 +150,71 @@ fn check_index(seal: &Seal, headers: &[FrameHeader]) {
 /// A segment whose SEAL isn't true, and what of it isn't done.
 #[derive(Debug, Arbitrary)]
 struct Lying {
-    frames: Vec<(u8, u8)>,
+    fitting: bool,
     frames_per_entry: u8,
     lies: Vec<Lie>,
-    fitting: bool,
+    need: u8,
+    more_needed: Vec<u8>,
+    frames: Frames,
     changes: Vec<Change>,
-    needed: Vec<u8>,
+}
+
+/// Small DATA frames: so many, alike in turn.
+#[derive(Debug, Arbitrary)]
+struct Frames {
+    count: u8,
+    shapes: [(u8, u8); 3],
+}
+
+impl Frames {
+    fn plan(&self) -> Plan {
+        let frames: Vec<_> = self.shapes.iter().copied().cycle().take(usize::from(self.count % 32)).collect();
+        Plan::of_frames(&frames)
+    }
 }
 
 #[derive(Debug, Arbitrary)]
 enum Lie {
-    Offset { at: u8, by: i16 },
-    Seq { at: u8, by: i8 },
-    Count { at: u8, by: i8 },
-    PointAt { at: u8, other: u8 },
-    SeqOf { at: u8, other: u8 },
+    /// Begins with the seq with which a later entry begins; those between are gone. It contradicts nothing.
+    Later {
+        at: u8,
+        by: u8,
+    },
+    /// The same, of the place.
+    Earlier {
+        at: u8,
+        by: u8,
+    },
+    Offset {
+        at: u8,
+        by: i16,
+    },
+    Seq {
+        at: u8,
+        by: i8,
+    },
+    Count {
+        at: u8,
+        by: i8,
+    },
+    PointAt {
+        at: u8,
+        other: u8,
+    },
+    SeqOf {
+        at: u8,
+        other: u8,
+    },
     Remove(u8),
     Swap(u8, u8),
     Repeat(u8),
     EndSeq(i8),
     Records(i8),
-    Entry { offset: u64, first_seq: u64, count: u64 },
+    Entry {
+        offset: u64,
+        first_seq: u64,
+        count: u64,
+    },
 }
 
 impl Lie {
@@ -184,6 +228,14 @@ impl Lie {
         }
         let at = |at: u8| usize::from(at) % len;
         match *self {
+            Self::Later { at: i, by } | Self::Earlier { at: i, by } => {
+                let (from, to) = (at(i), (at(i) + usize::from(by % 4) + 1).min(len - 1));
+                let first_seq = seal.index[to].first_seq;
+                let offset =
+                    seal.index[if matches!(self, Self::Later { .. }) { from } else { to.min(from + 1) }].offset;
+                (seal.index[to].first_seq, seal.index[to].offset) = (first_seq, offset);
+                seal.index.drain(from..to);
+            }
             Self::Offset { at: i, by } => add(&mut seal.index[at(i)].offset, by.into()),
             Self::Seq { at: i, by } => add(&mut seal.index[at(i)].first_seq, by.into()),
             Self::Count { at: i, by } => add(&mut seal.index[at(i)].count, by.into()),
@@ -231,7 +283,7 @@ fn records(found: &[Found]) -> BTreeMap<u64, Vec<u8>> {
 
 impl Lying {
     fn check(&self) {
-        let plan = Plan::of_frames(&self.frames);
+        let plan = self.frames.plan();
         let mut written = plan.write_open();
         let index = index(&written.found, usize::from(self.frames_per_entry % 4) + 1);
         let end_seq = records(&written.found).last_key_value().map_or(0, |(seq, _)| seq + 1);
@@ -259,7 +311,7 @@ impl Lying {
         let all = records(&oracle::read(&file, who.id));
         let mut done = SeqSet::new();
         done.insert(0..1 << 40);
-        for which in &self.needed {
+        for which in self.more_needed.iter().chain([&self.need]) {
             if let Some((seq, _)) = all.iter().nth(usize::from(*which) % all.len().max(1)) {
                 let mut needed = SeqSet::new();
                 needed.insert(*seq..*seq + 1);
@@ -307,12 +359,12 @@ fn read_rest(name: &str, file: &[u8], done: &SeqSet) -> BTreeMap<u64, Vec<u8>> {
 /// A segment that is read with jumps.
 #[derive(Debug, Arbitrary)]
 struct Jumping {
-    plan: Plan,
-    /// Small DATA frames instead.
-    frames: Option<Vec<(u8, u8)>>,
-    changes: Vec<Change>,
     named: bool,
     steps: Vec<Step>,
+    changes: Vec<Change>,
+    plan: Plan,
+    /// Small DATA frames instead.
+    frames: Option<Frames>,
 }
 
 #[derive(Debug, Arbitrary)]
@@ -330,7 +382,7 @@ enum Step {
 
 impl Jumping {
     fn check(&self) {
-        let plan = self.frames.as_ref().map_or_else(|| self.plan.clone(), |frames| Plan::of_frames(frames));
+        let plan = self.frames.as_ref().map_or_else(|| self.plan.clone(), Frames::plan);
         let mut file = plan.write(false).bytes;
         apply(&self.changes, &mut file, &plan.write(true).bytes);
         let name = if self.named { format!("{SESSION}-{:06}.sfr", plan.index()) } else { "unnamed".to_owned() };

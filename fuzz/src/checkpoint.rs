@@ -189,9 +189,10 @@ enum Frame {
         codec: u8,
         flags: u16,
     },
-    /// A fact about a target with a long name.
+    /// A fact about a target with a long name, several times.
     Long {
         kib: u8,
+        times: u8,
         fact: Fact,
     },
 }
@@ -308,10 +309,12 @@ impl Journal {
                     let unreadable = if *kind == 6 { (*codec).max(2) } else { *codec };
                     put(*kind, unreadable, *flags, 16, &[0x0a; 16]);
                 }
-                Frame::Long { kib, fact } => {
+                Frame::Long { kib, times, fact } => {
                     let mut message = message(std::slice::from_ref(fact));
                     let name = "x".repeat(usize::from(*kib) * 1200);
                     message.targets.iter_mut().for_each(|target| target.target.clone_from(&name));
+                    let times = usize::from(times % 3) + 1;
+                    message.targets = std::iter::repeat_n(message.targets, times).flatten().collect();
                     let raw = message.encode_to_vec();
                     put(6, 0, 0, raw.len(), &raw);
                     if name.len() <= MOST_TARGET_BYTES && raw.len() <= MOST_BYTES {
