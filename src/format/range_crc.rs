@@ -94,6 +94,19 @@ pub(super) mod tests {
         pub(in crate::format) static HASHED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
     }
 
+    #[test]
+    fn the_table_does_not_grow_with_the_file() {
+        for beyond in [1, RangeCrc::BLOCK, MAX_PBFS_CHUNK_BYTES] {
+            let begin = MAX_PBFS_CHUNK_BYTES + beyond;
+            // As after a long search: all blocks up to where the window begins, and one more.
+            let blocks = vec![0; (begin / RangeCrc::BLOCK + 2) as usize];
+            let (mut crc, bytes) = (RangeCrc { origin: 0, blocks }, [7; 5000]);
+            let sum = crc.range(Window { bytes: &bytes, begin }, begin..begin + 5000);
+            assert_eq!(sum, Some(crc32fast::hash(&bytes)));
+            assert!(crc.blocks.len() < 10, "{}", crc.blocks.len());
+        }
+    }
+
     proptest! {
         #[test]
         fn ranges_have_the_checksum_that_they_have(

@@ -329,15 +329,14 @@ mod tests {
     fn whoever_makes_a_directory_at_the_same_time_does_no_harm() {
         let dir = tempfile::tempdir().unwrap();
         let begin = std::sync::Barrier::new(4);
+        let made = |i: usize| {
+            begin.wait();
+            Disk.create_dir_all(&dir.path().join(i.to_string()))
+        };
         std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| {
-                    for i in 0..50 {
-                        begin.wait();
-                        Disk.create_dir_all(&dir.path().join(i.to_string())).unwrap();
-                    }
-                });
-            }
+            // Asked when all are done: who doesn't come to the barrier keeps the others waiting.
+            let all: Vec<_> = (0..4).map(|_| scope.spawn(|| (0..50).map(made).collect::<Vec<_>>())).collect();
+            all.into_iter().flat_map(|thread| thread.join().unwrap()).for_each(Result::unwrap);
         });
     }
 

@@ -1,18 +1,21 @@
 //! What a segment's reader and writer say of it besides its events: who it is, how large it is, what no frame told.
 
 use std::fs;
-use std::io::Cursor;
+use std::io::{self, Cursor, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 use sift_replay::format::{FRAME_HEADER_BYTES, Kind, Scanner, SegmentHeader, Step, TimeRange};
-use sift_replay::segment::{Disk, Event, PbfsEvent, PbfsReader, PendingFrame, SegmentReader, SegmentWriter};
+use sift_replay::segment::{
+    Disk, Event, LockKind, PbfsEvent, PbfsReader, PendingFrame, SegmentReader, SegmentWriter, Storage,
+};
 use uuid::Uuid;
 
 use crate::support::format::find::read;
 use crate::support::format::golden::{header, imus};
 use crate::support::format::{FrameSpec, SESSION, SYNC, Seg, crc32, damage};
+use crate::support::null_storage::NullStorage;
 
 /// Writes the bytes under the sealed name of the session's segment `index`, and reads them: the index that the reader
 /// finds, and the events.
@@ -197,6 +200,15 @@ fn skipping_goes_to_records_that_stand_there_and_nowhere_else() {
     assert!(back.skip_to(at(3), Some(9)).unwrap());
     assert_eq!((next_seq(&mut back), next_seq(&mut back)), (Some(9), None));
     assert!(!back.skip_to(end, None).unwrap(), "behind SEAL nothing is a frame");
+
+    // Records that repeat what was read aren't skipped to: they are damage.
+    let mut repeats = Seg::new(header(0));
+    repeats.data(&imus(0, 5), false);
+    repeats.next_seq = 3;
+    repeats.data(&imus(3, 9), false);
+    let mut reader = reader(&repeats.bytes);
+    assert_eq!(next_seq(&mut reader), Some(0));
+    assert!(!reader.skip_to(repeats.frames[2].offset as u64, Some(3)).unwrap());
 }
 
 #[test]
@@ -241,4 +253,102 @@ fn a_pbfs_reader_knows_where_it_stands() {
     }
     assert_eq!(reader.position(), at);
     assert!(reader.next_event().unwrap().is_none());
+}
+
+/// A segment of the session, as its recorder writes it: `frames` DATA frames of one record of `bytes` bytes each.
+fn write_long(dir: &Path, session: Uuid, frames: u64, bytes: usize) -> SegmentWriter {
+    let header = SegmentHeader { session_id: session.as_bytes().to_vec(), ..SegmentHeader::default() };
+    let mut writer = SegmentWriter::create(Arc::new(Disk), dir, session, header).unwrap();
+    for seq in 0..frames {
+        writer.write(&mut long_frame(seq, bytes)).unwrap();
+    }
+    writer
+}
+
+fn long_frame(seq: u64, bytes: usize) -> PendingFrame {
+    let mut frame = PendingFrame::message(Kind::Data, seq, TimeRange::EMPTY, &SegmentHeader::default()).unwrap();
+    frame.buffer.extend((bytes as u32).to_le_bytes());
+    frame.buffer.extend((0..bytes).map(|i| (i as u64 * 7 + seq) as u8));
+    (frame.count, frame.raw_len) = (1, bytes as u32 + 4);
+    frame
+}
+
+fn check_long(reader: &mut SegmentReader, seqs: std::ops::Range<u64>, bytes: usize) {
+    for seq in seqs {
+        let batch = loop {
+            match reader.next_event().unwrap() {
+                Some(Event::Records(batch)) => break batch,
+                Some(Event::Header(_)) => {}
+                other => panic!("{seq}: {other:?}"),
+            }
+        };
+        assert_eq!(batch.first_seq, seq);
+        let expected: Vec<u8> = (0..bytes).map(|i| (i as u64 * 7 + seq) as u8).collect();
+        assert!(batch.records().eq([&expected[..]]), "{seq}");
+    }
+}
+
+#[test]
+fn files_and_frames_larger_than_what_is_read_at_a_time_are_read_wholly() {
+    for (frames, bytes) in [(40, 50_000), (3, 700_000)] {
+        let (dir, session) = (tempfile::tempdir().unwrap(), Uuid::from_u128(7));
+        let open = write_long(dir.path(), session, frames, bytes).path();
+        // [F-37]: renamed, so that all of it is looked at before it is read.
+        let renamed = dir.path().join(format!("{}-000000.sfr.open", Uuid::from_u128(8)));
+        for path in [&open, &renamed] {
+            let mut reader = SegmentReader::open(path).unwrap();
+            assert_eq!(reader.identity().session, Some(session));
+            check_long(&mut reader, 0..frames, bytes);
+            assert!(reader.next_event().unwrap().is_none());
+            if path == &open {
+                fs::rename(&open, &renamed).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_segment_that_has_grown_is_read_on_where_its_end_was() {
+    let (dir, session) = (tempfile::tempdir().unwrap(), Uuid::from_u128(7));
+    let mut writer = write_long(dir.path(), session, 2, 100);
+    let mut reader = SegmentReader::open(&writer.path()).unwrap();
+    check_long(&mut reader, 0..2, 100);
+    for seq in 2..5 {
+        assert!(reader.next_event().unwrap().is_none());
+        writer.write(&mut long_frame(seq, 100)).unwrap();
+        assert!(reader.skip_to(reader.position(), None).unwrap());
+        check_long(&mut reader, seq..seq + 1, 100);
+    }
+}
+
+/// A drive that was pulled.
+struct Pulled(Cursor<Vec<u8>>);
+
+impl Read for Pulled {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::NotConnected.into())
+    }
+}
+
+impl Seek for Pulled {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.0.seek(to)
+    }
+}
+
+#[test]
+fn a_drive_that_is_pulled_is_an_error_and_not_a_short_file() {
+    let mut seg = Seg::new(header(0));
+    seg.data(&imus(0, 2), false).seal();
+    let file = Pulled(Cursor::new(seg.bytes));
+    assert!(SegmentReader::from_reader(Path::new("pulled"), Box::new(file)).is_err());
+}
+
+#[test]
+fn a_storage_that_says_nothing_of_locks_locks_nothing_and_syncs_nobody_elses_files() {
+    let storage = NullStorage;
+    let path = Path::new("file");
+    assert!(storage.lock(path, LockKind::Exclusive).unwrap().is_some());
+    assert!(storage.create(path).unwrap().lock().unwrap());
+    assert_eq!(storage.sync_file(path).unwrap_err().kind(), io::ErrorKind::Unsupported);
 }

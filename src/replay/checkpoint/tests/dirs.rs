@@ -104,6 +104,9 @@ fn state_directories_below_and_above_are_read() {
     let expected = ["backups/2026/.sift-replay", "backups/2026/flight 7/data/.sift-replay", ".sift-replay"];
     assert_eq!(found[2..5], expected.map(PathBuf::from));
     assert_eq!(found.len(), 6, "{found:?}");
+    // Of those, nobody else is at work in these four.
+    let dirs = place.dirs(&[&place.backups()]);
+    assert_eq!(dirs.own(), dirs.all()[..4]);
     assert_eq!(ranges(&place.open(&place.backups()).unwrap().done(&a, SESSION).all()), [0..1, 10..11, 20..21]);
     // None of them was written to.
     let journals = |dir: &Path| std::fs::read_dir(dir.join(".sift-replay/checkpoints")).unwrap().count();
@@ -151,5 +154,8 @@ fn what_somebody_else_put_above_the_backups_is_not_believed() {
     // Only the system's administrator can make it somebody else's.
     if std::os::unix::fs::chown(&above, Some(12_345), None).is_ok() {
         assert!(!is_read());
+        // The backups' owner is believed.
+        std::os::unix::fs::chown(place.backups(), Some(12_345), None).unwrap();
+        assert!(is_read());
     }
 }

@@ -237,6 +237,67 @@ fn many_facts_take_many_frames_and_each_is_within_the_bound() {
     assert_eq!(read_all(&bytes), (facts, true));
 }
 
+/// [F-40]: what a longer frame holds, nobody would read again.
+#[test]
+fn facts_of_any_kind_and_any_target_go_into_frames_that_are_read_again() {
+    let (a, long) = (target("https://a:443"), |i: u64| Target::from_text(&format!("{i}{}", "x".repeat(100 << 10))));
+    let kinds: [Vec<(Target, Checkpoint)>; 3] = [
+        (0..10_000).map(|i| (a.clone(), mark(u64::MAX - i, 1))).collect(),
+        (0..20_000).map(|i| (a.clone(), delivered(u64::MAX - 2 * i - 1..u64::MAX - 2 * i))).collect(),
+        (0..20).map(|i| (long(i), acknowledged(0..1))).collect(),
+    ];
+    for kind in kinds {
+        let mut facts = Facts::default();
+        kind.iter().for_each(|(target, fact)| facts.add(target, fact));
+        let mut bytes = JOURNAL_MAGIC.to_vec();
+        put_facts(&mut bytes, &kind);
+        assert!(read_all(&bytes) == (facts, true), "{:?}", kind[0].1);
+    }
+}
+
+/// [F-40]
+#[test]
+fn a_frame_of_the_greatest_length_is_read_and_a_longer_one_is_not() {
+    let most = MAX_CHECKPOINT_BYTES as usize;
+    // Facts about half the length, and one more target that fills it.
+    let facts: Vec<_> = (0..5_000u64).map(|i| (target("https://a:443"), acknowledged(i * 2..i * 2 + 1))).collect();
+    let message = |fill: usize| {
+        let session = |at: u64| SessionFacts {
+            session_id: SESSION.as_bytes().to_vec(),
+            acknowledged: vec![SeqRange { first: at, end: at + 1 }],
+            dead_lettered: Vec::new(),
+        };
+        let of = |text: String, at| TargetFacts { target: text, sessions: vec![session(at)], pbfs: Vec::new() };
+        CheckpointMessage { targets: vec![of("x".repeat(128 << 10), 1), of("y".repeat(fill), 2)] }.encode_to_vec()
+    };
+    let fill = most - message(64 << 10).len() + (64 << 10);
+    assert_eq!(message(fill).len(), most);
+    for (payload, known) in [(message(fill), 2), (message(fill + 1), 0)] {
+        let mut bytes = JOURNAL_MAGIC.to_vec();
+        put(&mut bytes, Kind::Checkpoint, Codec::None, payload.len() as u32, &payload);
+        put_facts(&mut bytes, &facts);
+        assert_eq!(read_all(&bytes).0.list().len(), known + 1, "{} bytes", payload.len());
+    }
+}
+
+/// [F-39]
+#[test]
+fn a_journal_that_a_later_version_wrote_into_is_read_and_stays() {
+    let place = Place::new();
+    let (mut bytes, frames) = journal();
+    put(&mut bytes, Kind::Unknown(77), Codec::None, 3, b"abc");
+    let journals = place.backups().join(".sift-replay/checkpoints");
+    std::fs::create_dir_all(&journals).unwrap();
+    std::fs::write(journals.join(path()), &bytes).unwrap();
+    for _ in 0..2 {
+        let checkpoints = place.open(&place.backups()).unwrap();
+        assert_eq!(checkpoints.list(), union(frames.iter().map(|(_, facts)| facts)).list());
+        assert_eq!(std::fs::read(journals.join(path())).unwrap(), bytes);
+        let kept = checkpoints.reset(&Forget { session: Some(Uuid::nil()), endpoint: None }).unwrap().kept;
+        assert!(kept.iter().any(|(kept, _)| *kept == journals.join(path())), "{kept:?}");
+    }
+}
+
 proptest! {
     #[test]
     fn hostile_payloads_end_nothing(payload in proptest::collection::vec(any::<u8>(), 0..400), tags in any::<bool>()) {

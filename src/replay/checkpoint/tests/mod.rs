@@ -3,6 +3,7 @@
 mod dirs;
 mod journal;
 mod locks;
+mod surroundings;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
