@@ -224,3 +224,15 @@ fn orders_are_followed_in_their_order_whatever_shares_a_write() {
     reset.into_iter().for_each(|done| assert_eq!(done.recv().unwrap(), Forgotten::default()));
     assert_eq!(ranges(&facts.lock().unwrap().done(&here, SESSION).all()), [7..9]);
 }
+
+#[test]
+fn a_file_of_somebody_elses_that_is_locked_keeps_what_it_holds() {
+    let place = Place::new();
+    let lock = place.backups().join(".sift-replay/lock");
+    fs::create_dir(lock.parent().unwrap()).unwrap();
+    fs::write(&lock, "a diary").unwrap();
+    let checkpoints = place.open(&place.backups()).unwrap();
+    assert!(checkpoints.primary().unwrap().starts_with(place.backups()));
+    drop(checkpoints);
+    assert_eq!(fs::read_to_string(&lock).unwrap(), "a diary");
+}
