@@ -54,7 +54,7 @@ fn way(round: u64) -> (RecorderOptions, u64) {
     };
     let options = RecorderOptions {
         sync,
-        compression: if round / 4 % 2 == 0 { Compression::Zstd(1) } else { Compression::None },
+        compression: if (round / 4).is_multiple_of(2) { Compression::Zstd(1) } else { Compression::None },
         frame_bytes: [4 << 10, 1, 300, 64 << 10][(round / 8 % 4) as usize],
         segment_bytes: [128 << 10, 8 << 10, 30_000][(round / 3 % 3) as usize],
         unsynced_bytes: 100_000,
