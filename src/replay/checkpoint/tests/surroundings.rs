@@ -123,11 +123,16 @@ fn what_is_gone_needs_no_removing_and_what_can_not_be_removed_is_named() {
 fn a_place_without_locks_is_used_and_one_that_can_not_be_locked_is_not() {
     for (error, beside) in [(ErrorKind::Unsupported, true), (ErrorKind::PermissionDenied, false)] {
         let place = Place::new();
-        let storage = Arc::new(Odd { locks: Some(error), ..Odd::default() });
-        let checkpoints = Checkpoints::open(storage, place.dirs(&[&place.backups()])).unwrap();
-        let primary = checkpoints.primary().unwrap();
-        assert_eq!(primary.starts_with(place.backups()), beside, "{error}: {primary:?}");
-        save(&checkpoints, &target("https://a:443"), vec![acknowledged(0..5)]);
+        let here = target("https://a:443");
+        // The second time there are journals that can't be locked, either.
+        for known in [0, 5] {
+            let storage = Arc::new(Odd { locks: Some(error), ..Odd::default() });
+            let checkpoints = Checkpoints::open(storage, place.dirs(&[&place.backups()])).unwrap();
+            let primary = checkpoints.primary().unwrap();
+            assert_eq!(primary.starts_with(place.backups()), beside, "{error}: {primary:?}");
+            assert_eq!(checkpoints.done(&here, SESSION).all().len(), known);
+            save(&checkpoints, &here, vec![acknowledged(0..5)]);
+        }
     }
 }
 
@@ -218,4 +223,16 @@ fn orders_are_followed_in_their_order_whatever_shares_a_write() {
     saved.into_iter().for_each(|done| block_on(done).unwrap().unwrap());
     reset.into_iter().for_each(|done| assert_eq!(done.recv().unwrap(), Forgotten::default()));
     assert_eq!(ranges(&facts.lock().unwrap().done(&here, SESSION).all()), [7..9]);
+}
+
+#[test]
+fn a_file_of_somebody_elses_that_is_locked_keeps_what_it_holds() {
+    let place = Place::new();
+    let lock = place.backups().join(".sift-replay/lock");
+    fs::create_dir(lock.parent().unwrap()).unwrap();
+    fs::write(&lock, "a diary").unwrap();
+    let checkpoints = place.open(&place.backups()).unwrap();
+    assert!(checkpoints.primary().unwrap().starts_with(place.backups()));
+    drop(checkpoints);
+    assert_eq!(fs::read_to_string(&lock).unwrap(), "a diary");
 }
