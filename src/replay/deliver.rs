@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
@@ -27,6 +28,10 @@ const PROBES: usize = 16;
 /// Attempts at a window after which a destination is believed that refuses the first records after their ingestion config
 /// or run was made: it may still be on its way to where the records arrive.
 const SETTLING: u32 = 3;
+
+/// A window whose acknowledgement doesn't come in time is given twice the time at the next attempt, up to so many times what
+/// was asked for: else a destination that is merely slow would be sent the same windows for ever.
+const SLOWEST: u32 = 16;
 
 /// Records refused, with none acknowledged, after which it isn't the records that are wrong.
 const HOPELESS: u64 = 1000;
@@ -241,6 +246,7 @@ impl Delivery {
         records: u64,
     ) -> Result<Verdict, Stop> {
         let (mut attempts, mut failed_on, mut doubts) = (context.patience.attempts(), None, SETTLING);
+        let mut in_time = context.options.acknowledgement_timeout;
         loop {
             context.patience.check()?;
             tokio::select! {
@@ -250,7 +256,7 @@ impl Delivery {
             }
             let lane = context.lanes.pick(failed_on);
             let error = tokio::select! {
-                sent = self.attempt(context, IngestStream::open(&lane.connection), buffers, records) => match sent {
+                sent = self.attempt(context, IngestStream::open(&lane.connection), buffers, records, in_time) => match sent {
                     Ok(()) => {
                         self.settling.store(false, Ordering::Relaxed);
                         self.hopeless.store(u64::MAX, Ordering::Relaxed);
@@ -266,6 +272,9 @@ impl Delivery {
                 lane.renew();
             }
             drop(lane);
+            if matches!(error, SendError::AcknowledgementTimeout { .. }) {
+                in_time = (in_time * 2).min(context.options.acknowledgement_timeout * SLOWEST);
+            }
             let tell = |attempt, pause| {
                 let error = &error.to_string();
                 context.observer.event(&ReplayEvent::Retrying { origin: Some(origin), error, attempt, pause });
@@ -291,8 +300,9 @@ impl Delivery {
         stream: IngestStream,
         buffers: &[Bytes],
         records: u64,
+        in_time: Duration,
     ) -> Result<(), SendError> {
-        let ended = self.push(context, stream, buffers, records).await;
+        let ended = self.push(context, stream, buffers, records, in_time).await;
         let code = ended.as_ref().err().map_or(0, SendError::code_number);
         context.observer.stream_ended(code);
         ended
@@ -304,6 +314,7 @@ impl Delivery {
         mut stream: IngestStream,
         buffers: &[Bytes],
         records: u64,
+        in_time: Duration,
     ) -> Result<(), SendError> {
         for (number, buffer) in buffers.iter().enumerate() {
             if number > 0 {
@@ -312,7 +323,7 @@ impl Delivery {
             stream.push(buffer.clone()).await?;
             self.sent.fetch_add(buffer.len() as u64, Ordering::Relaxed);
         }
-        stream.finish(context.options.acknowledgement_timeout).await
+        stream.finish(in_time).await
     }
 
     /// Waits until the rate allows one of the buffers.

@@ -87,7 +87,8 @@ pub struct ReplayOptions {
     pub window_bytes: usize,
     /// Windows on their way on each lane. Default: 2.
     pub windows_per_lane: usize,
-    /// Time after a window's end in which its acknowledgement must come. Default: 30 s.
+    /// Time after a window's end in which its acknowledgement must come. At each further attempt, the window is given twice
+    /// as long, up to 16 times this. Default: 30 s.
     pub acknowledgement_timeout: Duration,
     /// What to do with records that the destination refuses. Default: dead-letter them.
     pub on_reject: OnReject,

@@ -58,7 +58,7 @@ pub(in crate::cli) struct DeliveryArgs {
     #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
     pub(in crate::cli) give_up_after: Option<Duration>,
 
-    /// How long Sift may take to acknowledge what was sent before it is sent again, such as 30 (seconds) or 2m
+    /// How long Sift may take to acknowledge what was sent before it is sent again, with twice the time, such as 30 (seconds) or 2m
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse::duration)]
     pub(in crate::cli) ack_timeout: Duration,
 

@@ -128,6 +128,17 @@ fn a_long_and_thin_line_is_no_fault() {
     assert_eq!(ended.retries(), 0);
 }
 
+/// Each attempt gives it more time. With the same time again, nothing would ever be delivered.
+#[test]
+fn a_destination_that_always_acknowledges_late_is_given_more_time() {
+    let station = Station::sound(1, 300).ack_timeout("0.2");
+    station.faulty.all_streams(Fate::Late(Duration::from_millis(700)));
+    let ended = station.run();
+    assert_eq!(ended.code, Some(0), "{}\n{}", ended.stderr, station.faulty.seen().figures());
+    assert!(ended.retries() > 0);
+    station.check_complete();
+}
+
 #[test]
 fn streams_fail_in_passing() {
     let statuses = [
