@@ -153,5 +153,12 @@ mod tests {
         let schema = Schema::of(&broken);
         assert!(schema.lacks(&config(&["a", "b"])).is_empty());
         assert!(schema.is(&[&broken[..], &config(&["b"])[7..]].concat()));
+        // Nor with what is added to it, or when it is added.
+        let (mut with, mut to) = (Schema::of(&broken), Schema::of(&config(&["a"])));
+        with.take_in(&Schema::of(&config(&["a"])));
+        to.take_in(&schema);
+        for schema in [with, to] {
+            assert!(schema.lacks(&config(&["a", "b"])).is_empty() && schema.is(&config(&["b"])));
+        }
     }
 }
