@@ -119,6 +119,16 @@ pub(super) fn is_sealed_with(mut reader: SegmentReader, digest: u32) -> Result<b
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::SegmentHeader;
+
+    #[test]
+    fn a_seal_that_fits_into_no_frame_goes_without_the_copy_of_header() {
+        let header = SegmentHeader { ingestion_config: vec![0; MAX_RAW_BYTES as usize], ..Default::default() };
+        let large = trimmed(Seal { header: Some(header), records: 5, ..Seal::default() });
+        assert_eq!(large, Seal { records: 5, ..Seal::default() });
+        let small = Seal { header: Some(SegmentHeader::default()), records: 5, ..Seal::default() };
+        assert_eq!(trimmed(small.clone()), small);
+    }
 
     fn digest(headers: &[FrameHeader]) -> u32 {
         let mut digest = Digest::default();

@@ -265,6 +265,16 @@ fn a_frame_made_of_a_backup_is_full_when_the_next_record_does_not_fit_into_it() 
 }
 
 #[test]
+fn a_backup_without_messages_becomes_a_segment_without_frames_of_records() {
+    let (path, bytes) = (Path::new("in/backup"), [chunk(&[]), chunk(&[])].concat());
+    let disk = disk_of(path, &bytes);
+    let repaired = to_segment(&disk, path, header()).unwrap();
+    let target = repaired.path.unwrap();
+    let found = check_sound(&target, &disk.image().all()[&target]);
+    assert_eq!((repaired.records, found.frames.len(), found.seal.map(|seal| seal.end_seq)), (0, 0, Some(0)));
+}
+
+#[test]
 fn a_schema_that_fits_into_no_frame_is_refused() {
     let (path, bytes) =
         samples().into_iter().find(|(path, _)| path.ends_with("s1_single_message_no_run.pbfs")).unwrap();

@@ -26,6 +26,8 @@ enum Oddity {
     Changes(Vec<u8>),
     /// What was written is read back with a flipped bit.
     Rots,
+    /// This file can't be opened.
+    Hides(PathBuf),
     /// This file is read back instead of what was written.
     Swaps(Vec<u8>),
 }
@@ -73,6 +75,7 @@ impl Storage for Odd {
         let draft = path.to_str().unwrap().ends_with(".mending");
         let times = if draft { 0 } else { self.opened.fetch_add(1, Ordering::Relaxed) };
         match &self.oddity {
+            Oddity::Hides(hidden) if path == hidden => return Err(io::ErrorKind::PermissionDenied.into()),
             Oddity::Changes(other) if times > 0 => bytes.clone_from(other),
             Oddity::Swaps(other) if draft => bytes.clone_from(other),
             Oddity::Rots if draft => {
@@ -166,6 +169,23 @@ fn what_is_not_read_back_as_it_was_written_gets_no_name() {
         for oddity in others.chain([Oddity::Rots]) {
             let odd = Odd::new(&file, oddity);
             check_bad_copy(&odd, repair(&odd, &file.path, RepairTo::Dir(&out())));
+        }
+    }
+}
+
+/// Where something stands that nobody can look at, nothing is put.
+#[test]
+fn what_can_not_be_looked_at_counts_as_there() {
+    let path = PathBuf::from("in/backup");
+    for content in [chunk(&[b"a"]), [chunk(&[b"a"]), vec![0]].concat()] {
+        for name in ["out/backup", "out/backup.mending"] {
+            let odd = Odd::new(&File { path: path.clone(), bytes: content.clone() }, Oddity::Hides(name.into()));
+            odd.disk.create_dir_all(&out()).unwrap();
+            odd.disk.create(Path::new(name)).unwrap();
+            let error = repair_pbfs(&path, &mut Repair::new(&odd, RepairTo::Dir(&out()), &mut |_| {})).unwrap_err();
+            assert!(error.is_about_the_destination() && error.to_string().contains("can't look at"), "{error}");
+            let files = odd.disk.image().all();
+            assert_eq!((&files[&path], &files[Path::new(name)]), (&content, &Vec::new()));
         }
     }
 }

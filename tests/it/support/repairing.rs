@@ -187,6 +187,8 @@ pub(crate) fn check_result(file: &File, original: &Found, went: &Went) {
         assert!(went.bytes == file.bytes, "a sound file is copied byte for byte");
         return;
     }
+    let lost = !original.damage.is_empty() || losses.cut || *header == HeaderFrom::Nobody;
+    assert_eq!(*condition, if lost { Condition::Damaged } else { Condition::Unsealed });
     let mut frames = &mended.frames[..];
     if original.lost_bytes() > 0 || losses.cut {
         let (note, rest) = frames.split_last().unwrap();
