@@ -172,10 +172,10 @@ pub(crate) fn check(file: &File, sibling: Sibling<'_>) -> Went {
 /// What must be true of a result. `original`: what is found in the file.
 #[track_caller]
 pub(crate) fn check_result(file: &File, original: &Found, went: &Went) {
-    let Repaired { condition, losses, records, header, .. } = &went.repaired;
+    let Repaired { condition, losses, records, header, unreadable, .. } = &went.repaired;
     assert_eq!(losses.bytes + losses.torn_bytes, original.lost_bytes());
     assert_eq!(went.lost.len(), original.damage.len() + usize::from(original.torn.is_some()));
-    assert_eq!(*records, original.records.len() as u64);
+    assert_eq!((*records, *unreadable), (original.records.len() as u64, original.skipped as u64));
     if *condition == Condition::Nothing {
         assert_eq!((original.frames.len(), &original.header, went.repaired.path.as_ref()), (0, &None, None));
         return;
