@@ -305,6 +305,16 @@ fn a_seal_that_lies_and_a_header_where_none_belongs_are_not_kept() {
     let went = check(&resealed(&sealed, &[], more), &alone);
     let mended = check_sound(went.repaired.path.as_ref().unwrap(), &went.bytes);
     assert_eq!(mended.frames[0].header.kind, Kind::Schema);
+    // In which order SEAL has them says nothing.
+    let turned = |seal: &mut Seal| {
+        let copy = &mut seal.header.as_mut().unwrap().ingestion_config;
+        let mut config = IngestionConfig::decode(&copy[..]).unwrap();
+        config.flows.reverse();
+        *copy = config.encode_to_vec();
+    };
+    let turned = resealed(&sealed, &[], turned);
+    assert!(turned.bytes != sealed.bytes);
+    assert_eq!(check(&turned, &alone).repaired.condition, Condition::Sound);
     // Records that the last SEAL promises and nobody has are missing from then on.
     let went = check(&resealed(&sealed, &[], |seal| seal.end_seq += 5), &alone);
     assert_eq!(went.repaired.condition, Condition::Sound, "that is no lie: it tells of a loss");

@@ -193,6 +193,7 @@ pub(crate) fn check_result(file: &File, original: &Found, went: &Went) {
     if original.lost_bytes() > 0 || losses.cut {
         let (note, rest) = frames.split_last().unwrap();
         assert!(note.note().unwrap().starts_with("repaired without "));
+        assert_eq!(note.header.first_seq, mended.seal.as_ref().unwrap().end_seq);
         frames = rest;
     }
     if frames.len() > original.frames.len() {
