@@ -39,7 +39,11 @@ fn where_header_seal_and_name_all_differ_most_frames_decide_and_the_first_of_equ
     full.bytes[..begin].copy_from_slice(&stale.bytes);
     let mut expected = full.events();
     expected[0] = misplaced;
-    assert_eq!(read_as(3, &full.bytes), (json!(2), expected), "SEAL's, which the records have too");
+    // The name is another one, or SEAL's.
+    for name in [3, 2] {
+        let found = read_as(name, &full.bytes);
+        assert_eq!(found, (json!(2), expected.clone()), "SEAL's, which the records have too");
+    }
 
     let end = empty.bytes.len();
     empty.bytes[..begin].copy_from_slice(&stale.bytes);
