@@ -391,6 +391,7 @@ mod tests {
         let cut = &file[..86 + 92 + 80];
         assert_eq!(scan(cut, None, 11).last().unwrap(), "torn at 178 +80 Some(2..4)");
         assert_eq!(scan(&file[..86 + 92 + 5], None, 11).last().unwrap(), "torn at 178 +5 None");
+        assert_eq!(scan(&file[..8 + 75], None, 11), ["torn at 8 +75 None"], "it holds no records");
         assert_eq!(scan(&[], None, 1), Vec::<String>::new());
     }
 

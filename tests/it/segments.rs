@@ -259,6 +259,11 @@ fn reading_goes_on_where_it_ended_unless_something_else_is_there_now() {
     seg.seal();
     assert!(goes_on(&seg.bytes, end) && goes_on(&seg.bytes, seg.bytes.len()));
     assert!(!goes_on(&seg.bytes, seg.bytes.len() - 16));
+    let mut at_seal = reader(&seg.bytes);
+    while at_seal.position() < end as u64 {
+        at_seal.next_event().unwrap();
+    }
+    assert!(at_seal.skip_to(end as u64, None).unwrap(), "where it stands");
 }
 
 #[test]
