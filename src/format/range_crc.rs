@@ -107,6 +107,23 @@ pub(super) mod tests {
         }
     }
 
+    #[test]
+    fn no_byte_is_summed_again_for_each_range_wherever_in_the_file_it_is() {
+        let bytes = vec![7; 300_000];
+        for part in [0, 3, 100 * MAX_PBFS_CHUNK_BYTES] {
+            let mut crc = RangeCrc::default();
+            HASHED.with(|hashed| hashed.set(0));
+            let steps = (0..200_000).step_by(1000);
+            let ends = 2 * RangeCrc::BLOCK as usize * steps.len();
+            for at in steps {
+                let window = Window { bytes: &bytes[at..], begin: part + at as u64 };
+                assert!(crc.range(window, window.begin..window.begin + 100_000).is_some());
+            }
+            let summed = HASHED.with(|hashed| hashed.get());
+            assert!(summed <= bytes.len() + ends, "{summed} bytes from {part}");
+        }
+    }
+
     proptest! {
         #[test]
         fn ranges_have_the_checksum_that_they_have(

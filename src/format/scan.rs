@@ -391,6 +391,20 @@ mod tests {
         let cut = &file[..86 + 92 + 80];
         assert_eq!(scan(cut, None, 11).last().unwrap(), "torn at 178 +80 Some(2..4)");
         assert_eq!(scan(&file[..86 + 92 + 5], None, 11).last().unwrap(), "torn at 178 +5 None");
+        assert_eq!(scan(&file[..8 + 75], None, 11), ["torn at 8 +75 None"], "it holds no records");
         assert_eq!(scan(&[], None, 1), Vec::<String>::new());
+    }
+
+    /// [F-39]
+    #[test]
+    fn a_seal_in_a_journal_is_a_frame_like_any_other() {
+        let kinds = [Kind::Checkpoint, Kind::Seal, Kind::Checkpoint];
+        let mut file = JOURNAL_MAGIC.to_vec();
+        kinds.into_iter().for_each(|kind| put_frame(&mut file, kind, 0, 0, b"facts"));
+        let (mut scanner, mut found) = (Scanner::of_journal(Some(ID)), Vec::new());
+        while let Step::Frame(frame) = scanner.step(&file[scanner.position() as usize..], true) {
+            found.push(frame.header.kind);
+        }
+        assert_eq!((found, scanner.position()), (kinds.to_vec(), file.len() as u64));
     }
 }

@@ -41,6 +41,7 @@ mod tests {
         let text = [0x0a, 1, b'x'];
         let (nan, infinite) = (double(f64::NAN), float(f32::NEG_INFINITY));
         assert_eq!(non_finite_values(&request(&[&nan, &infinite, &double(1.0), &float(0.0), &text, b""])), 2);
+        assert_eq!(non_finite_values(&request(&[&float(1.0), &double(-0.0)])), 0);
         assert_eq!(non_finite_values(&request(&[&[&nan[..], &text].concat(), &[&text[..], &nan].concat()])), 1);
         // A field that a later version adds doesn't replace the value.
         assert_eq!(non_finite_values(&request(&[&[&nan[..], &[0x68, 1]].concat()])), 1);

@@ -248,6 +248,12 @@ mod tests {
         assert_eq!(nested.outward(error), WireError { at: outer.len(), problem: WireProblem::CutOff });
     }
 
+    #[test]
+    fn a_varint_is_a_byte_longer_every_seven_bits() {
+        let lengths = [0, 1, 0x7f, 0x80, 0x3fff, 0x4000, u64::MAX >> 1, u64::MAX].map(varint_len);
+        assert_eq!(lengths, [1, 1, 1, 2, 2, 3, 9, 10]);
+    }
+
     proptest! {
         #[test]
         fn varints_have_the_length_promised(value: u64) {

@@ -75,11 +75,12 @@ fn count_frames(source: &mut Source, id: u64) -> io::Result<u64> {
     }
 }
 
-/// [F-33]: HEADER, else SEAL's copy, else the name.
+/// [F-33]: HEADER, else SEAL's copy, else the name; all of the segment that has this id. Without them, the id is all.
 pub(super) fn identify(
     header: Option<(SegmentHeader, FrameHeader)>,
     seal: Option<&(Seal, FrameHeader)>,
     name: Option<SegmentName>,
+    id: Option<u64>,
 ) -> Identity {
     if let Some((header, frame)) = header {
         return Identity::of(header, &frame);
@@ -94,7 +95,7 @@ pub(super) fn identify(
             index: Some(name.index),
             segment_id: Some(segment_id(name.session, name.index)),
         },
-        None => Identity::default(),
+        None => Identity { segment_id: id, ..Identity::default() },
     }
 }
 

@@ -105,3 +105,36 @@ pub fn is_pbfs(path: &Path) -> Result<bool, SegmentError> {
     }
     Ok(false)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::io::{Seek, SeekFrom, Write};
+
+    /// Writes a chunk of so many bytes whose checksum holds and whose message exceeds it.
+    fn malformed(file: &mut File, len: u64) {
+        let zeros = vec![0; len as usize - PBFS_HEADER_BYTES - 4];
+        let begin = [&(len - PBFS_HEADER_BYTES as u64).to_le_bytes()[..], &[0xff; 4]].concat();
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(&begin);
+        crc.update(&zeros);
+        file.write_all(&crc.finalize().to_le_bytes()).unwrap();
+        file.write_all(&begin).unwrap();
+        file.seek(SeekFrom::Current(zeros.len() as i64)).unwrap();
+    }
+
+    #[test]
+    fn a_chunk_that_begins_beyond_what_is_looked_at_is_not_looked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        for (at, expected) in [(SNIFF_BYTES - 1, true), (SNIFF_BYTES, false)] {
+            let path = dir.path().join(at.to_string());
+            let mut file = File::create(&path).unwrap();
+            malformed(&mut file, SNIFF_BYTES / 2);
+            malformed(&mut file, at - SNIFF_BYTES / 2);
+            let empty = [0; 8];
+            file.write_all(&[&crc32fast::hash(&empty).to_le_bytes()[..], &empty].concat()).unwrap();
+            assert_eq!(is_pbfs(&path).unwrap(), expected);
+        }
+    }
+}

@@ -153,11 +153,13 @@ impl SegmentReader {
             seal.as_ref().map(|(_, frame)| frame.segment_id),
             name.map(|name| segment_id(name.session, name.index)),
         ];
-        // [F-37]: a HEADER or SEAL that stale bytes of another segment left in this file's place says nothing of it.
+        // [F-37]: a HEADER or SEAL that stale bytes of another segment left in this file's place says nothing of it, nor
+        // does another segment's name.
         let id = settle(&mut source, ids)?;
         header = header.filter(|(_, frame)| id == Some(frame.segment_id));
         seal = seal.filter(|(_, frame)| id == Some(frame.segment_id));
-        let identity = identify(header, seal.as_ref(), name);
+        let name = name.filter(|name| id == Some(segment_id(name.session, name.index)));
+        let identity = identify(header, seal.as_ref(), name, id);
         let seal_offset = seal.as_ref().map_or(u64::MAX, |(_, frame)| frame.offset);
         Ok(Self {
             path: path.to_owned(),

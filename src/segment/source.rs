@@ -145,6 +145,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_far_place_is_at_hand_after_one_reading_wherever_the_last_one_was() {
+        let bytes: Vec<u8> = (0..4 * READ_BYTES as u32).map(|at| (at / 1000) as u8).collect();
+        let mut source = Source::plain(Box::new(io::Cursor::new(bytes.clone())));
+        for position in [0, 10, 3 * READ_BYTES + 10, 4 * READ_BYTES - 20, 4 * READ_BYTES + 5] {
+            source.fill(position as u64, 20).unwrap();
+            let (window, at_end) = source.window(position as u64);
+            let expected = bytes.get(position..).unwrap_or_default();
+            assert!(window.len() >= 20.min(expected.len()) && expected.starts_with(window), "{position}");
+            assert!(!at_end || window.len() == expected.len(), "{position}");
+        }
+    }
+
+    #[test]
     fn a_long_window_advances_in_long_steps() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");

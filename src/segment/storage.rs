@@ -291,7 +291,7 @@ impl StorageFile for DiskFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use io::ErrorKind::{AlreadyExists, FileTooLarge, NotFound};
+    use io::ErrorKind::{AlreadyExists, FileTooLarge, InvalidInput, NotFound};
 
     fn kind<T>(result: io::Result<T>) -> Option<io::ErrorKind> {
         result.err().map(|error| error.kind())
@@ -360,6 +360,21 @@ mod tests {
         assert_eq!(kind(Disk.read(&path, 4)), Some(FileTooLarge));
         assert_eq!(kind(Disk.read(&path, 0)), Some(FileTooLarge));
         assert_eq!(Disk.read(&path, u64::MAX).unwrap(), b"12345");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn through_a_link_a_file_is_opened_and_never_locked_or_synced_nor_is_what_is_no_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, link) = (dir.path().join("file"), dir.path().join("link"));
+        fs::write(&file, "1").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        for path in [&link, dir.path()] {
+            assert_eq!(kind(Disk.read(path, 9)), Some(InvalidInput));
+            assert_eq!(kind(Disk.lock(path, LockKind::Shared)), Some(InvalidInput));
+            assert_eq!(kind(Disk.sync_file(path)), Some(InvalidInput));
+        }
+        assert_eq!((kind(Disk.open(&link)), kind(Disk.open(dir.path()))), (None, Some(InvalidInput)));
     }
 
     #[cfg(unix)]

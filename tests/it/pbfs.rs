@@ -182,7 +182,8 @@ fn any_flipped_byte_costs_at_most_its_chunk() {
     }
 }
 
-fn chunk(messages: &[&[u8]]) -> Vec<u8> {
+/// [P-1]: a chunk of these messages.
+pub(crate) fn chunk(messages: &[&[u8]]) -> Vec<u8> {
     let payload: Vec<u8> = messages.iter().flat_map(|m| [&(m.len() as u32).to_le_bytes()[..], m].concat()).collect();
     let rest = [&(payload.len() as u64).to_le_bytes()[..], &payload].concat();
     [&crc32(&rest).to_le_bytes()[..], &rest].concat()

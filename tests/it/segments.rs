@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::support::format::find::read;
 use crate::support::format::golden::{header, imus};
-use crate::support::format::{FrameSpec, SESSION, SYNC, Seg, crc32, damage};
+use crate::support::format::{FrameSpec, SEAL, SESSION, SYNC, Seg, crc32, damage};
 use crate::support::null_storage::NullStorage;
 
 /// Writes the bytes under the sealed name of the session's segment `index`, and reads them: the index that the reader
@@ -39,7 +39,11 @@ fn where_header_seal_and_name_all_differ_most_frames_decide_and_the_first_of_equ
     full.bytes[..begin].copy_from_slice(&stale.bytes);
     let mut expected = full.events();
     expected[0] = misplaced;
-    assert_eq!(read_as(3, &full.bytes), (json!(2), expected), "SEAL's, which the records have too");
+    // The name is another one, or SEAL's.
+    for name in [3, 2] {
+        let found = read_as(name, &full.bytes);
+        assert_eq!(found, (json!(2), expected.clone()), "SEAL's, which the records have too");
+    }
 
     let end = empty.bytes.len();
     empty.bytes[..begin].copy_from_slice(&stale.bytes);
@@ -54,6 +58,31 @@ fn where_header_seal_and_name_all_differ_most_frames_decide_and_the_first_of_equ
     own.bytes[..begin].copy_from_slice(&stale.bytes);
     own.bytes[seal_at..].copy_from_slice(&foreign.bytes[seal_at..]);
     assert_eq!(read_as(3, &own.bytes).0, json!(3), "the name's");
+}
+
+/// [F-37]: where HEADER is lost and SEAL has no copy of it (it was too large, or lost before), SEAL's place in most frames'
+/// segment is known all the same.
+#[test]
+fn a_segment_without_header_is_not_lost_because_somebody_gave_it_the_name_of_another() {
+    let mut seg = Seg::new(header(1));
+    seg.data(&imus(0, 2), false).data(&imus(2, 1), false);
+    let seal_at = seg.bytes.len() as u64;
+    // Three records, up to seq 3.
+    seg.frame(FrameSpec::new(SEAL, 3, vec![0x10, 3, 0x18, 3]), json!({}));
+    seg.bytes.extend(seal_at.to_le_bytes());
+    seg.bytes.extend(b"SFR-SEAL");
+    let lost = seg.frames[0].lost("no-frame");
+    seg.bytes[8..80].fill(0);
+    let dir = tempfile::tempdir().unwrap();
+    for (name, index) in [("-000001.sfr", json!(1)), ("-000003.sfr", json!(null)), (" copy", json!(null))] {
+        let path = dir.path().join(format!("{SESSION}{name}"));
+        fs::write(&path, &seg.bytes).unwrap();
+        let (identity, _, events) = read(&path);
+        assert_eq!(identity["segment_id"], format!("{:016x}", seg.id()), "{name}");
+        assert_eq!((&identity["index"], identity["session"].is_null()), (&index, index.is_null()), "{name}");
+        assert_eq!(events[..3], [lost.clone(), seg.events()[1].clone(), seg.events()[2].clone()], "{name}");
+        assert_eq!((events.len(), &events[3]["event"]), (4, &json!("seal")), "{name}");
+    }
 }
 
 #[test]
@@ -230,6 +259,11 @@ fn reading_goes_on_where_it_ended_unless_something_else_is_there_now() {
     seg.seal();
     assert!(goes_on(&seg.bytes, end) && goes_on(&seg.bytes, seg.bytes.len()));
     assert!(!goes_on(&seg.bytes, seg.bytes.len() - 16));
+    let mut at_seal = reader(&seg.bytes);
+    while at_seal.position() < end as u64 {
+        at_seal.next_event().unwrap();
+    }
+    assert!(at_seal.skip_to(end as u64, None).unwrap(), "where it stands");
 }
 
 #[test]

@@ -275,6 +275,7 @@ pub fn identify(name: &str, file: &[u8]) -> Who {
     let header = header.filter(|(_, its)| Some(*its) == id).map(|(header, _)| header);
     let seal = seal.filter(|(_, its)| Some(*its) == id).map(|(seal, _)| seal);
     let header = header.or_else(|| seal.as_ref()?.header.clone());
+    let named = named.filter(|_| named_id == id);
     let (session, index) = match &header {
         Some(header) => (Uuid::from_slice(&header.session_id).ok(), Some(header.segment_index)),
         None => (named.map(|(session, _)| session), named.map(|(_, index)| index)),

@@ -107,7 +107,7 @@ impl StateDirs {
     pub(super) fn around(&self) -> Around {
         let mut around = Around::default();
         for root in self.asked.iter().flat_map(|asked| &asked.roots) {
-            below(root, &mut around.below);
+            below(root, MAX_ENTRIES, &mut around.below);
             let above = root.ancestors().skip(1).map(|dir| dir.join(STATE_DIR)).filter(|dir| is_trusted(dir, root));
             around.above.extend(above);
         }
@@ -171,15 +171,15 @@ fn stand_in(user: &Path, dir: &Path) -> PathBuf {
     out
 }
 
-/// State directories below `root`, without its own.
-fn below(root: &Path, found: &mut Vec<PathBuf>) {
+/// State directories below `root`, without its own, among so many files and directories at most.
+pub(super) fn below(root: &Path, most: usize, found: &mut Vec<PathBuf>) {
     let mut walk = WalkDir::new(root).min_depth(1).max_depth(MAX_DEPTH).into_iter();
     let mut entries = 0;
     while let Some(entry) = walk.next() {
         entries += 1;
-        if entries > MAX_ENTRIES {
+        if entries > most {
             tracing::warn!(
-                "more than {MAX_ENTRIES} files are below {}: state directories further down aren't looked for",
+                "more than {most} files are below {}: state directories further down aren't looked for",
                 root.display()
             );
             return;

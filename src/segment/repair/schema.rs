@@ -127,6 +127,26 @@ mod tests {
         schema.add(&config(&["1", "a"])[7..]);
         assert!(schema.added().is_empty() && schema.is(&config(&["b"])) && schema.lacks(&config(&["b"])).is_empty());
         assert!(Schema::of(&config(&names)).is(&config(&["b"])));
+        // Of as many as can be told apart, anybody can.
+        let one = Schema::of(&config(&["1"]));
+        assert!(one.is(&config(&names)) && !one.is(&config(&names[1..])));
+    }
+
+    #[test]
+    fn flows_are_added_as_long_as_seal_has_room_for_them() {
+        let flow = |bytes: usize| {
+            let mut message = Vec::new();
+            put_bytes_field(&mut message, FLOWS, &vec![7; bytes]);
+            message
+        };
+        let mut schema = Schema::of(&config(&["a"]));
+        schema.add(&flow(MAX_ADDED_BYTES));
+        assert!(schema.added() == flow(MAX_ADDED_BYTES) && !schema.is(&config(&["a"])));
+        schema.add(&config(&["b"])[7..]);
+        assert!(schema.added() == flow(MAX_ADDED_BYTES) && schema.is(&config(&["a"])), "nobody can tell any more");
+        let mut schema = Schema::of(&config(&["a"]));
+        schema.add(&flow(MAX_ADDED_BYTES + 1));
+        assert!(schema.added().is_empty() && schema.is(&config(&["b"])));
     }
 
     #[test]
@@ -137,6 +157,8 @@ mod tests {
         assert_eq!(schema.lacks(&config(&["a", "d", "c", "d"])), &config(&["d"])[7..]);
         assert!(schema.is(&config(&["c", "b", "a"])) && !schema.is(&config(&["a", "b"])));
         assert!(!schema.is(&config(&["a", "b", "c", "d"])));
+        // Where one stands twice, all are known.
+        assert!(Schema::of(&config(&["a", "a", "b"])).is(&config(&["b", "a"])));
     }
 
     #[test]
@@ -153,5 +175,16 @@ mod tests {
         let schema = Schema::of(&broken);
         assert!(schema.lacks(&config(&["a", "b"])).is_empty());
         assert!(schema.is(&[&broken[..], &config(&["b"])[7..]].concat()));
+        // What is known of it isn't added to it once more.
+        let mut both = Schema::of(&[&config(&["a", "b"])[..], b"\x0a\xff"].concat());
+        both.add(&config(&["a", "b"])[7..]);
+        assert!(both.added().is_empty());
+        // Nobody can, either, when something is added to it, or it to something.
+        let (mut with, mut to) = (Schema::of(&broken), Schema::of(&config(&["a"])));
+        with.take_in(&Schema::of(&config(&["a"])));
+        to.take_in(&schema);
+        for schema in [with, to] {
+            assert!(schema.lacks(&config(&["a", "b"])).is_empty() && schema.is(&config(&["b"])));
+        }
     }
 }

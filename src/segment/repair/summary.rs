@@ -108,3 +108,24 @@ impl Summary {
         own == Seal { header: None, ..stated }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flows_are_listed_until_there_are_too_many_or_their_names_take_too_much() {
+        let mut summary = Summary::new(0);
+        for number in 0..MAX_SEAL_FLOWS {
+            assert_eq!(summary.list(number.to_string().as_bytes()), Some(number));
+        }
+        assert!(summary.complete);
+        assert_eq!((summary.list(b"more"), summary.complete, summary.flows.len()), (None, false, MAX_SEAL_FLOWS));
+
+        let mut summary = Summary::new(0);
+        assert_eq!(summary.list(&vec![b'a'; MAX_NAME_BYTES - 1]), Some(0));
+        assert_eq!((summary.list(b"bc"), summary.complete), (None, false));
+        assert_eq!(summary.list(b"b"), Some(1));
+        assert_eq!((summary.list(b"c"), summary.flows.len()), (None, 2));
+    }
+}

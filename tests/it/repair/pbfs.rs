@@ -12,6 +12,7 @@ use sift_replay::segment::{
 };
 use uuid::Uuid;
 
+use crate::pbfs::chunk;
 use crate::support::random::Random;
 use crate::support::repairing::out;
 use crate::support::sound::check_sound;
@@ -70,11 +71,12 @@ fn check(path: &Path, bytes: &[u8]) -> Condition {
     assert_eq!((told, repaired.records), (lost.clone(), messages.len() as u64));
     let mut files = disk.image().all();
     assert!(files.remove(path).as_deref() == Some(bytes), "the original was touched");
+    assert_eq!(repaired.condition == Condition::Sound, lost.is_empty());
+    assert_eq!(repaired.condition == Condition::Nothing, chunks.is_empty() && !lost.is_empty());
     let Some(target) = repaired.path else {
-        assert_eq!((chunks.len(), repaired.condition, files.len()), (0, Condition::Nothing, 0));
+        assert_eq!((repaired.condition, files.len()), (Condition::Nothing, 0));
         return repaired.condition;
     };
-    assert_eq!(repaired.condition == Condition::Sound, lost.is_empty());
     assert_eq!(target, out.join(path.file_name().unwrap()));
     assert!(files.remove(&target) == Some(chunks.concat()) && files.is_empty());
     repaired.condition
@@ -216,11 +218,60 @@ fn a_backup_becomes_a_segment_of_the_same_messages_and_the_same_whenever_that_is
         assert!(data.len() as u64 >= files[&path].len() as u64 / 100_000);
         let again = to_segment(&disk, &path, header()).unwrap();
         assert!(again.already_there && disk.image().all() == files);
+        // Of which segment a header is, the backup doesn't care.
+        let elsewhere = SegmentHeader { session_id: vec![7; 16], segment_index: 5, first_seq: 9, ..header() };
+        assert!(to_segment(&disk, &path, elsewhere).unwrap().already_there);
         // With another schema it isn't the same.
         let other = SegmentHeader { host: "other".into(), ..header() };
         assert!(matches!(to_segment(&disk, &path, other), Err(RepairError::Taken { .. })));
         assert_eq!(disk.image().all(), files);
     }
+}
+
+/// Frames of 64 KiB are what damage costs, and what readers hold in memory.
+#[test]
+fn a_frame_made_of_a_backup_is_full_when_the_next_record_does_not_fit_into_it() {
+    const FULL: usize = 64 << 10;
+    // With its length before it, each takes 4 bytes more. These fill a frame to the byte, exceed it by one, fill it
+    // alone, and exceed it alone.
+    let half = FULL / 2 - 4;
+    let sizes = [half, half, half, half + 1, half, FULL - 4, 1, FULL - 3, FULL, 3 * FULL, 1, 0, half, 2, half];
+    let frames: [&[usize]; 10] = [
+        &[half, half],
+        &[half],
+        &[half + 1],
+        &[half],
+        &[FULL - 4],
+        &[1],
+        &[FULL - 3],
+        &[FULL],
+        &[3 * FULL],
+        &[1, 0, half, 2],
+    ];
+    let expected: Vec<usize> = frames.iter().map(|frame| frame.len()).chain([1]).collect();
+    let messages: Vec<Vec<u8>> = sizes.iter().map(|size| vec![0xff; *size]).collect();
+    let messages: Vec<&[u8]> = messages.iter().map(|message| &message[..]).collect();
+    let path = Path::new("in/backup");
+    // However they lie in chunks.
+    for per_chunk in [1, 4, sizes.len()] {
+        let bytes: Vec<u8> = messages.chunks(per_chunk).flat_map(chunk).collect();
+        let disk = disk_of(path, &bytes);
+        let target = to_segment(&disk, path, header()).unwrap().path.unwrap();
+        let found = check_sound(&target, &disk.image().all()[&target]);
+        let counts: Vec<_> = found.frames.iter().map(|frame| frame.header.count as usize).collect();
+        assert_eq!(counts, expected);
+        assert!(found.records.iter().map(|(_, record)| &record[..]).eq(messages.iter().copied()));
+    }
+}
+
+#[test]
+fn a_backup_without_messages_becomes_a_segment_without_frames_of_records() {
+    let (path, bytes) = (Path::new("in/backup"), [chunk(&[]), chunk(&[])].concat());
+    let disk = disk_of(path, &bytes);
+    let repaired = to_segment(&disk, path, header()).unwrap();
+    let target = repaired.path.unwrap();
+    let found = check_sound(&target, &disk.image().all()[&target]);
+    assert_eq!((repaired.records, found.frames.len(), found.seal.map(|seal| seal.end_seq)), (0, 0, Some(0)));
 }
 
 #[test]

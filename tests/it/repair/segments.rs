@@ -93,6 +93,83 @@ fn records_that_are_lost_at_the_end_stay_missing() {
     }
 }
 
+/// [F-29], [F-30]: what a recorder was cut off in was never a record; what was sealed was whole.
+#[test]
+fn of_a_cut_end_records_are_missing_only_where_there_was_a_seal() {
+    for file in one(Shape::SMALL) {
+        let (found, sealed) = (file.find(), file.path.extension().is_some_and(|extension| extension == "sfr"));
+        let (last, at) = (found.frames.last().unwrap().header, *found.offsets.last().unwrap() as usize);
+        assert_eq!(last.kind, Kind::Data);
+        // Within the last frame, and ahead of it.
+        for torn in [80, 0] {
+            let went = check(&file.with(file.bytes[..at + torn].to_vec()), &alone);
+            assert_eq!((went.repaired.losses.cut, went.repaired.losses.torn_bytes), (sealed, torn as u64));
+            let mended = check_sound(went.repaired.path.as_ref().unwrap(), &went.bytes);
+            let end = if sealed && torn > 0 { last.end_seq() } else { last.first_seq };
+            assert_eq!(mended.seal.unwrap().end_seq, end);
+            let note = mended.frames.last().unwrap().note().unwrap_or_default();
+            assert_eq!(note.contains("a torn end of 80 bytes"), torn > 0, "{note}");
+            assert_eq!(note.contains("an end that was missing though the file had been sealed"), sealed, "{note}");
+        }
+    }
+}
+
+/// Changes the headers of frames.
+fn with_headers(file: &File, change: impl Fn(&mut FrameHeader)) -> File {
+    let (mut bytes, mut at) = (file.bytes.clone(), 8);
+    while let Some(place) = bytes[at..].first_chunk_mut::<72>() {
+        let mut header = FrameHeader::decode(place, at as u64, None).unwrap();
+        change(&mut header);
+        *place = header.encode();
+        at += header.frame_len() as usize;
+    }
+    file.with(bytes)
+}
+
+/// [F-24]: what a frame claims that no writer has made is not what the session had.
+#[test]
+fn records_that_a_malformed_frame_claims_are_not_missing() {
+    let [_, open] = one(Shape::SMALL);
+    let last = open.find().frames.last().unwrap().header;
+    let malformed = with_headers(&open, |header| {
+        header.count += if header.first_seq == last.first_seq && header.kind == Kind::Data { 9 } else { 0 };
+    });
+    let went = check(&malformed, &alone);
+    assert_eq!((went.repaired.condition, went.lost.len()), (Condition::Damaged, 1));
+    let mended = check_sound(went.repaired.path.as_ref().unwrap(), &went.bytes);
+    assert_eq!(mended.seal.unwrap().end_seq, last.first_seq);
+}
+
+/// [F-11]
+#[test]
+fn frames_of_later_versions_are_kept_and_counted() {
+    let [sealed, _] = one(Shape::SMALL);
+    let later = [7, 8, 7].map(|kind| (Kind::Unknown(kind), b"later".to_vec()));
+    let went = check(&flipped(&resealed(&sealed, &later, |_| {}), sealed.find().offsets[0]), &alone);
+    assert_eq!((went.repaired.condition, went.repaired.unreadable), (Condition::Damaged, 3));
+}
+
+/// [F-9]: all its frames agree in an id, and HEADER doesn't lead to it.
+#[test]
+fn a_segment_with_another_id_than_it_should_have_gets_its_own() {
+    let [sealed, _] = one(Shape::SMALL);
+    let (found, other) = (sealed.find(), with_headers(&sealed, |header| header.segment_id ^= 1));
+    let went = check(&flipped(&other, found.offsets[0]), &alone);
+    assert_eq!(check_sound(went.repaired.path.as_ref().unwrap(), &went.bytes).id, found.id);
+}
+
+/// [F-33], [F-37]
+#[test]
+fn a_renamed_segment_without_a_header_gets_it_from_another_of_its_own_session() {
+    let [sealed, _] = one(Shape::SMALL);
+    let mut lost = resealed(&sealed, &[], |seal| seal.header = None);
+    lost.bytes[8..100].fill(0);
+    lost.path = "root/01935f6e-1b2c-7000-8123-456789abcdef-000003.sfr".into();
+    let went = check(&lost, &|_: &Identity| sealed.find().header);
+    assert_eq!((went.repaired.header, went.repaired.condition), (HeaderFrom::Sibling, Condition::Damaged));
+    assert_eq!(went.repaired.path, Some(out().join(sealed.path.file_name().unwrap())));
+}
+
 /// [F-22], [F-24]
 #[test]
 fn flows_whose_schema_frame_is_lost_come_back_from_seal() {
@@ -133,6 +210,12 @@ fn a_lost_header_comes_from_seal_or_from_another_segment_or_from_nobody() {
     let went = check(&without_header(second, true), &sibling);
     assert_eq!(went.repaired.header, HeaderFrom::Seal);
     check_again(&without_header(second, true), &went, &sibling);
+    // Where SEAL stands, the trailer says; without it, it is found all the same.
+    let mut trailer = without_header(second, true);
+    let end = trailer.bytes.len();
+    trailer.bytes[end - 16..].fill(0);
+    let again = check(&trailer, &sibling);
+    assert_eq!(again.repaired.header, HeaderFrom::Seal);
 
     for path in [second.path.clone(), "root/no name".into()] {
         let lost = File { path, ..without_header(second, false) };
@@ -222,6 +305,16 @@ fn a_seal_that_lies_and_a_header_where_none_belongs_are_not_kept() {
     let went = check(&resealed(&sealed, &[], more), &alone);
     let mended = check_sound(went.repaired.path.as_ref().unwrap(), &went.bytes);
     assert_eq!(mended.frames[0].header.kind, Kind::Schema);
+    // In which order SEAL has them says nothing.
+    let turned = |seal: &mut Seal| {
+        let copy = &mut seal.header.as_mut().unwrap().ingestion_config;
+        let mut config = IngestionConfig::decode(&copy[..]).unwrap();
+        config.flows.reverse();
+        *copy = config.encode_to_vec();
+    };
+    let turned = resealed(&sealed, &[], turned);
+    assert!(turned.bytes != sealed.bytes);
+    assert_eq!(check(&turned, &alone).repaired.condition, Condition::Sound);
     // Records that the last SEAL promises and nobody has are missing from then on.
     let went = check(&resealed(&sealed, &[], |seal| seal.end_seq += 5), &alone);
     assert_eq!(went.repaired.condition, Condition::Sound, "that is no lie: it tells of a loss");

@@ -4,26 +4,32 @@ use std::io::{self, Cursor};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use sift_replay::format::SegmentHeader;
 use sift_replay::record::{Recorder, RecorderOptions, Value};
 use sift_replay::segment::{
     Condition, Disk, FileLock, LockKind, Repair, RepairError, RepairTo, SimDisk, SimFiles, Storage, StorageFile,
-    StorageRead, repair_segment,
+    StorageRead, pbfs_to_segment, repair_pbfs, repair_segment,
 };
 
+use uuid::Uuid;
+
+use crate::pbfs::chunk;
 use crate::support::recording::{at, counter_schema};
 use crate::support::repairing::{File, Shape, one, out};
 
 /// What a disk does differently.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, PartialEq)]
 enum Oddity {
     /// Files can't be locked.
     NoLocks,
-    /// From the second time on, the original has other bytes when it is opened.
-    Changes,
+    /// From the second time on, the original has these bytes when it is opened.
+    Changes(Vec<u8>),
     /// What was written is read back with a flipped bit.
     Rots,
-    /// Another file, which is sound, is read back instead of what was written.
-    Swaps,
+    /// This file can't be opened.
+    Hides(PathBuf),
+    /// This file is read back instead of what was written.
+    Swaps(Vec<u8>),
 }
 
 struct Odd {
@@ -68,10 +74,10 @@ impl Storage for Odd {
         let mut bytes = self.disk.read(path, u64::MAX)?;
         let draft = path.to_str().unwrap().ends_with(".mending");
         let times = if draft { 0 } else { self.opened.fetch_add(1, Ordering::Relaxed) };
-        match self.oddity {
-            // Whole frames more or less, as a recorder leaves them.
-            Oddity::Changes if times == 1 => bytes.truncate(bytes.len() / 2),
-            Oddity::Swaps if draft => bytes = one(Shape { frames: 2, ..Shape::SMALL })[0].bytes.clone(),
+        match &self.oddity {
+            Oddity::Hides(hidden) if path == hidden => return Err(io::ErrorKind::PermissionDenied.into()),
+            Oddity::Changes(other) if times > 0 => bytes.clone_from(other),
+            Oddity::Swaps(other) if draft => bytes.clone_from(other),
             Oddity::Rots if draft => {
                 let at = bytes.len() / 2;
                 bytes[at] ^= 0x10;
@@ -113,37 +119,108 @@ fn where_files_can_not_be_locked_an_open_segment_is_copied_and_not_replaced() {
     assert_eq!(repair(&odd, &sealed.path, RepairTo::InPlace).unwrap(), Condition::Sound);
 }
 
+/// Sound segments: with fewer frames than a small one has, with as many that hold something else, with as many of the
+/// same lengths.
+fn others() -> Vec<[File; 2]> {
+    let shapes = [Shape { frames: 2, ..Shape::SMALL }, Shape { text: 20, ..Shape::SMALL }, Shape::SMALL];
+    shapes.into_iter().map(one).collect()
+}
+
+#[track_caller]
+fn check_changed(odd: &Odd, repaired: Result<Condition, RepairError>) {
+    match repaired {
+        Err(error @ RepairError::Changed { .. }) => assert!(error.to_string().contains("changed"), "{error}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(odd.disk.image().all().len(), 1);
+}
+
+#[track_caller]
+fn check_bad_copy(odd: &Odd, repaired: Result<Condition, RepairError>) {
+    match repaired {
+        Err(error @ RepairError::BadCopy { .. }) => assert!(error.to_string().contains("check the medium"), "{error}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(odd.disk.image().all().len(), 1);
+}
+
 #[test]
 fn a_file_that_changes_while_it_is_read_is_left_alone() {
-    for file in one(Shape::SMALL) {
+    for (at, file) in one(Shape::SMALL).into_iter().enumerate() {
         // What is sound is copied; then the copy isn't what the original is.
-        let mut bytes = file.bytes.clone();
-        bytes.push(0);
-        let file = file.with(bytes);
-        for to in [RepairTo::Dir(&out()), RepairTo::InPlace] {
-            let odd = Odd::new(&file, Oddity::Changes);
-            match repair(&odd, &file.path, to) {
-                Err(error @ RepairError::Changed { .. }) => assert!(error.to_string().contains("changed"), "{error}"),
-                other => panic!("{other:?}"),
+        let damaged = |bytes: &[u8]| [bytes, &[0]].concat();
+        // Whole frames more or less, as a recorder leaves them; or others.
+        let half = file.bytes[..file.bytes.len() / 2].to_vec();
+        let others = others().into_iter().map(|other| damaged(&other[at].bytes));
+        let file = file.with(damaged(&file.bytes));
+        for other in others.chain([half]) {
+            for to in [RepairTo::Dir(&out()), RepairTo::InPlace] {
+                let odd = Odd::new(&file, Oddity::Changes(other.clone()));
+                check_changed(&odd, repair(&odd, &file.path, to));
             }
-            assert_eq!(odd.disk.image().all().len(), 1);
         }
     }
 }
 
 #[test]
 fn what_is_not_read_back_as_it_was_written_gets_no_name() {
-    let cases = one(Shape::SMALL).into_iter().flat_map(|file| [(file.clone(), Oddity::Rots), (file, Oddity::Swaps)]);
-    for (file, oddity) in cases {
-        let odd = Odd::new(&file, oddity);
-        match repair(&odd, &file.path, RepairTo::Dir(&out())) {
-            Err(error @ RepairError::BadCopy { .. }) => {
-                assert!(error.to_string().contains("check the medium"), "{error}");
-            }
-            other => panic!("{other:?}"),
+    for file in one(Shape::SMALL) {
+        let others = others().into_iter().map(|[other, _]| Oddity::Swaps(other.bytes));
+        for oddity in others.chain([Oddity::Rots]) {
+            let odd = Odd::new(&file, oddity);
+            check_bad_copy(&odd, repair(&odd, &file.path, RepairTo::Dir(&out())));
         }
-        assert_eq!(odd.disk.image().all().len(), 1);
     }
+}
+
+/// Where something stands that nobody can look at, nothing is put.
+#[test]
+fn what_can_not_be_looked_at_counts_as_there() {
+    let path = PathBuf::from("in/backup");
+    for content in [chunk(&[b"a"]), [chunk(&[b"a"]), vec![0]].concat()] {
+        for name in ["out/backup", "out/backup.mending"] {
+            let odd = Odd::new(&File { path: path.clone(), bytes: content.clone() }, Oddity::Hides(name.into()));
+            odd.disk.create_dir_all(&out()).unwrap();
+            odd.disk.create(Path::new(name)).unwrap();
+            let error = repair_pbfs(&path, &mut Repair::new(&odd, RepairTo::Dir(&out()), &mut |_| {})).unwrap_err();
+            assert!(error.is_about_the_destination() && !error.is_not_found(), "{error}");
+            assert!(error.to_string().contains("can't look at"), "{error}");
+            let files = odd.disk.image().all();
+            assert_eq!((&files[&path], &files[Path::new(name)]), (&content, &Vec::new()));
+        }
+    }
+}
+
+#[test]
+fn a_backup_that_changes_while_it_is_read_or_is_not_read_back_is_left_alone() {
+    let bytes = |texts: &[&[u8]]| texts.iter().flat_map(|text| chunk(&[text])).chain([0]).collect::<Vec<u8>>();
+    let (path, out) = (PathBuf::from("in/backup"), out());
+    let file = File { path: path.clone(), bytes: bytes(&[b"a", b"b", b"c"]) };
+    let backup =
+        |odd: &Odd, to| repair_pbfs(&path, &mut Repair::new(odd, to, &mut |_| {})).map(|repaired| repaired.condition);
+    let segment = |odd: &Odd| {
+        let (mut lost, header) = (|_| {}, SegmentHeader::default());
+        let mut repair = Repair::new(odd, RepairTo::Dir(&out), &mut lost);
+        pbfs_to_segment(&path, &out, Uuid::from_u128(7), header, &mut repair).map(|repaired| repaired.condition)
+    };
+    for other in [bytes(&[b"a", b"b"]), bytes(&[b"a", b"d", b"c"])] {
+        let changes = || Odd::new(&file, Oddity::Changes(other.clone()));
+        for to in [RepairTo::Dir(&out), RepairTo::InPlace] {
+            let odd = changes();
+            check_changed(&odd, backup(&odd, to));
+            // What is read back is sound.
+            let odd = Odd::new(&file, Oddity::Swaps(other[..other.len() - 1].to_vec()));
+            check_bad_copy(&odd, backup(&odd, to));
+        }
+        let odd = changes();
+        check_changed(&odd, segment(&odd));
+    }
+    // Of another backup, the segment is like this one but for what its records hold.
+    let other = Odd::new(&file.with(bytes(&[b"a", b"d", b"c"])), Oddity::NoLocks);
+    segment(&other).unwrap();
+    let made = other.disk.image().all().into_iter().find(|(made, _)| *made != path).unwrap().1;
+    let odd = Odd::new(&file, Oddity::Swaps(made));
+    check_bad_copy(&odd, segment(&odd));
 }
 
 /// On Windows a recorder can't tell that it is at work.

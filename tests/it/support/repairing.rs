@@ -172,10 +172,10 @@ pub(crate) fn check(file: &File, sibling: Sibling<'_>) -> Went {
 /// What must be true of a result. `original`: what is found in the file.
 #[track_caller]
 pub(crate) fn check_result(file: &File, original: &Found, went: &Went) {
-    let Repaired { condition, losses, records, header, .. } = &went.repaired;
+    let Repaired { condition, losses, records, header, unreadable, .. } = &went.repaired;
     assert_eq!(losses.bytes + losses.torn_bytes, original.lost_bytes());
     assert_eq!(went.lost.len(), original.damage.len() + usize::from(original.torn.is_some()));
-    assert_eq!(*records, original.records.len() as u64);
+    assert_eq!((*records, *unreadable), (original.records.len() as u64, original.skipped as u64));
     if *condition == Condition::Nothing {
         assert_eq!((original.frames.len(), &original.header, went.repaired.path.as_ref()), (0, &None, None));
         return;
@@ -187,10 +187,13 @@ pub(crate) fn check_result(file: &File, original: &Found, went: &Went) {
         assert!(went.bytes == file.bytes, "a sound file is copied byte for byte");
         return;
     }
+    let lost = !original.damage.is_empty() || losses.cut || *header == HeaderFrom::Nobody;
+    assert_eq!(*condition, if lost { Condition::Damaged } else { Condition::Unsealed });
     let mut frames = &mended.frames[..];
     if original.lost_bytes() > 0 || losses.cut {
         let (note, rest) = frames.split_last().unwrap();
         assert!(note.note().unwrap().starts_with("repaired without "));
+        assert_eq!(note.header.first_seq, mended.seal.as_ref().unwrap().end_seq);
         frames = rest;
     }
     if frames.len() > original.frames.len() {

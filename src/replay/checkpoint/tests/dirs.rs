@@ -1,7 +1,7 @@
 //! Where state is kept and read.
 
 use super::*;
-use crate::replay::checkpoint::dirs::real;
+use crate::replay::checkpoint::dirs::{below, real};
 
 fn all(place: &Place, paths: &[&Path]) -> Vec<PathBuf> {
     let root = place.root();
@@ -111,6 +111,18 @@ fn state_directories_below_and_above_are_read() {
     // None of them was written to.
     let journals = |dir: &Path| std::fs::read_dir(dir.join(".sift-replay/checkpoints")).unwrap().count();
     assert_eq!((journals(&deep), journals(&place.root())), (1, 1));
+}
+
+#[test]
+fn state_directories_are_looked_for_among_so_many_files() {
+    let place = Place::new();
+    let state = place.backups().join("1/2/3/.sift-replay");
+    std::fs::create_dir_all(&state).unwrap();
+    for (most, expected) in [(3, &[][..]), (4, std::slice::from_ref(&state)), (5, std::slice::from_ref(&state))] {
+        let mut found = Vec::new();
+        below(&place.backups(), most, &mut found);
+        assert_eq!(found, expected, "among {most}");
+    }
 }
 
 #[test]
