@@ -126,7 +126,8 @@ struct System {
 
 impl System {
     fn begin(disk: SimDisk, setup: &Setup, left: SimFiles, sessions: u128) -> Self {
-        let session = Uuid::from_u128(SESSION.as_u128() + (sessions << 64));
+        // Another time, and other random bits: what stale blocks hold of another session isn't this one's ([F-9]).
+        let session = Uuid::from_u128(SESSION.as_u128() + (sessions << 64) + sessions * 0x0101_0101_0101_0101);
         let run = Run::begin(setup.options(&disk), &Watched::default(), session).expect("a sound disk");
         Self { disk, run, left, sessions, stopped: false }
     }
