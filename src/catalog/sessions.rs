@@ -79,6 +79,14 @@ impl Sealed {
         self.stretches.holds_at(reader, position)
     }
 
+    /// Whether, behind the last place that SEAL's index names, nothing stands that it doesn't tell of.
+    ///
+    /// # Errors
+    /// [`SegmentError::Io`] if the file can't be read.
+    pub fn ends_as_said(&self, reader: &mut SegmentReader) -> Result<bool, SegmentError> {
+        self.stretches.ends_as_said(reader)
+    }
+
     /// Moves `reader` over what needn't be read because it is in `done`; to be called before each event. Returns false
     /// when nothing further has to be read.
     ///
@@ -93,7 +101,7 @@ impl Sealed {
         if next.as_ref().is_some_and(|next| next.offset <= position) || !self.stretches.holds_at(reader, position)? {
             return Ok(true);
         }
-        let Some(next) = next else { return Ok(false) };
+        let Some(next) = next else { return Ok(!self.ends_as_said(reader)?) };
         reader.skip_to(next.offset, next.first_seq)?;
         Ok(true)
     }

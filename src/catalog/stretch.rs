@@ -11,6 +11,9 @@ use crate::segment::{SegmentError, SegmentReader};
 /// index, which costs reading a stretch of a segment too much at most.
 const MAX_STRETCHES: usize = 512;
 
+/// Most frames behind the last place that the index names that are looked at: an entry rarely stands for more than a few.
+const MAX_TAIL_FRAMES: usize = 4096;
+
 /// Consecutive frames of a segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stretch {
@@ -30,6 +33,10 @@ pub struct Stretch {
 pub(super) struct Stretches {
     /// Offset and first seq, in order; empty if SEAL's index is of no use.
     begins: Arc<[(u64, u64)]>,
+    /// Where the index's last entry begins; the last of these stretches may be several.
+    last: u64,
+    /// The segment's first seq, as its HEADER says, and the one behind its last, as SEAL does.
+    first_seq: u64,
     end_seq: u64,
 }
 
@@ -37,9 +44,11 @@ impl Stretches {
     /// Of `reader`'s SEAL. An index that breaks [F-25], or whose ends aren't where it says, is of no use: such a segment
     /// is one stretch.
     pub(super) fn of(reader: &mut SegmentReader) -> Result<Self, SegmentError> {
+        let first_seq = reader.identity().header.as_ref().map_or(0, |header| header.first_seq);
         let Some(seal) = reader.seal().filter(|seal| is_sound(seal)) else { return Ok(Self::default()) };
         let end_seq = seal.end_seq;
         let ends = [seal.index.first().copied(), seal.index.last().copied()];
+        let last = seal.index.last().map_or(0, |entry| entry.offset);
         let each = seal.index.len().div_ceil(MAX_STRETCHES).max(1);
         let begins: Vec<(u64, u64)> =
             seal.index.iter().step_by(each).map(|entry| (entry.offset, entry.first_seq)).collect();
@@ -48,16 +57,19 @@ impl Stretches {
                 return Ok(Self::default());
             }
         }
-        Ok(Self { begins: begins.into(), end_seq })
+        Ok(Self { begins: begins.into(), last, first_seq, end_seq })
     }
 
     fn get(&self, at: usize) -> Option<Stretch> {
         let &(offset, first_seq) = self.begins.get(at)?;
         let next = self.begins.get(at + 1).copied();
         let (end, end_seq) = next.unwrap_or((u64::MAX, self.end_seq));
-        // What stands before the first record belongs to it: HEADER, marks.
-        let (offset, claimed) = if at == 0 { (0, None) } else { (offset, Some(first_seq)) };
-        Some(Stretch { offset, first_seq: claimed, end, seqs: first_seq..end_seq })
+        // What stands before the first record that the index tells of belongs to the first stretch: HEADER, marks,
+        // and what the index keeps quiet about.
+        Some(match at {
+            0 => Stretch { offset: 0, first_seq: None, end, seqs: first_seq.min(self.first_seq)..end_seq },
+            _ => Stretch { offset, first_seq: Some(first_seq), end, seqs: first_seq..end_seq },
+        })
     }
 
     /// The number of the stretch that `position` is in.
@@ -72,6 +84,22 @@ impl Stretches {
             Some(&(offset, first_seq)) => begins_with(reader, offset, first_seq),
             None => Ok(false),
         }
+    }
+
+    /// Whether, from the last place that the index names to SEAL, there are sound frames, and none with a seq that SEAL
+    /// doesn't tell of. Then no such record is behind that place.
+    pub(super) fn ends_as_said(&self, reader: &mut SegmentReader) -> Result<bool, SegmentError> {
+        let mut offset = self.last;
+        for _ in 0..MAX_TAIL_FRAMES {
+            match reader.frame_at(offset)? {
+                Some(frame) if frame.kind == Kind::Seal => return Ok(true),
+                Some(frame) if frame.kind != Kind::Data || frame.end_seq() <= self.end_seq => {
+                    offset = offset.saturating_add(frame.frame_len());
+                }
+                _ => break,
+            }
+        }
+        Ok(false)
     }
 
     /// The first stretch that ends behind `position` and of whose seqs one isn't in `done`.

@@ -38,6 +38,8 @@ pub(crate) use payload::check_raw_len;
 pub use payload::{Compression, PayloadDecoder, PayloadEncoder};
 pub use pbfs::{PBFS_HEADER_BYTES, PbfsChunk, PbfsScanner, PbfsStep};
 pub(crate) use record::field;
+#[cfg(feature = "replay")]
+pub(crate) use record::unix_ns;
 pub use record::{RecordInfo, Records, Suffix, put_record, put_timestamp};
 pub use scan::{Damage, Scanner, Step, Torn};
 pub use seal::{SealBuilder, TRAILER_BYTES, Tally, decode_trailer, encode_trailer};

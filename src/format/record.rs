@@ -55,6 +55,13 @@ impl<'a> Iterator for Records<'a> {
     }
 }
 
+/// A timestamp in ns since the Unix epoch, bounded to what an `i64` holds ([F-17]).
+#[inline]
+pub(crate) fn unix_ns(seconds: i64, nanos: i32) -> i64 {
+    let ns = i128::from(seconds) * NS + i128::from(nanos);
+    ns.clamp(i64::MIN.into(), i64::MAX.into()) as i64
+}
+
 /// What a request says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RecordInfo<'a> {
@@ -84,14 +91,12 @@ impl<'a> RecordInfo<'a> {
             match (next.number, next.value) {
                 (field::FLOW, WireValue::Bytes(flow)) => info.flow = flow,
                 (field::TIMESTAMP, WireValue::Bytes(stamp)) => {
-                    let (seconds, nanos) = time.get_or_insert((0i64, 0i64));
+                    let (seconds, nanos) = time.get_or_insert((0i64, 0i32));
                     for part in Fields::new(stamp) {
                         match part.map_err(|error| next.outward(error))? {
                             Field { number: 1, value: WireValue::Varint(value), .. } => *seconds = value as i64,
                             // An int32, of which every protobuf library takes the low 32 bits.
-                            Field { number: 2, value: WireValue::Varint(value), .. } => {
-                                *nanos = i64::from(value as i32)
-                            }
+                            Field { number: 2, value: WireValue::Varint(value), .. } => *nanos = value as i32,
                             _ => {}
                         }
                     }
@@ -102,10 +107,7 @@ impl<'a> RecordInfo<'a> {
                 _ => {}
             }
         }
-        info.timestamp = time.map(|(seconds, nanos)| {
-            let ns = i128::from(seconds) * NS + i128::from(nanos);
-            ns.clamp(i64::MIN.into(), i64::MAX.into()) as i64
-        });
+        info.timestamp = time.map(|(seconds, nanos)| unix_ns(seconds, nanos));
         Ok(info)
     }
 

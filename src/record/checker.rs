@@ -11,6 +11,7 @@ use super::flow_table::{CheckedRequest, FlowTable};
 use super::frame_builder::MAX_RECORDED_BYTES;
 use super::request::{check_fields, request_value};
 use super::schema::check_flow;
+use super::shape::Shapes;
 use crate::format::{Fields, FlowConfig, RecordInfo, WireError, WireValue, field};
 
 /// Most flows of one name, which Sift keeps apart by their channels. Each may have to be tried for a record, and a file
@@ -24,6 +25,7 @@ const MAX_UNUSABLE: usize = 4096;
 #[derive(Debug, Clone)]
 pub(crate) struct Checker {
     flows: FlowTable,
+    shapes: Shapes,
     /// Names of flows that this version can't check records against.
     unusable: HashSet<String>,
 }
@@ -31,7 +33,7 @@ pub(crate) struct Checker {
 impl Checker {
     /// No flow yet.
     pub(crate) fn new() -> Self {
-        Self { flows: FlowTable::new(Uuid::nil(), &[]), unusable: HashSet::new() }
+        Self { flows: FlowTable::new(Uuid::nil(), &[]), shapes: Shapes::default(), unusable: HashSet::new() }
     }
 
     /// Adds a flow; one that is there already changes nothing.
@@ -49,7 +51,11 @@ impl Checker {
             }
         });
         match checked {
-            Ok(()) => drop(self.flows.add(flow)),
+            Ok(()) => {
+                self.flows.add(flow);
+                // Records may be of the new one.
+                self.shapes = Shapes::default();
+            }
             // Beyond what a schema may have, not even names are kept.
             Err(SchemaError::TooLarge { .. }) => {}
             Err(_) if self.unusable.len() >= MAX_UNUSABLE => {}
@@ -68,13 +74,23 @@ impl Checker {
         !self.unusable.is_empty() && std::str::from_utf8(name).is_ok_and(|name| self.unusable.contains(name))
     }
 
+    #[cfg(test)]
+    pub(super) fn shapes(&self) -> &Shapes {
+        &self.shapes
+    }
+
     /// Checks a record.
     ///
     /// # Errors
     /// What a recorder would have refused.
     #[inline]
-    pub(crate) fn check(&self, request: &[u8]) -> Result<CheckedRequest, RecordError> {
-        self.flows.check_request(request)
+    pub(crate) fn check(&mut self, request: &[u8]) -> Result<CheckedRequest, RecordError> {
+        if let Some(checked) = self.shapes.find(request) {
+            return Ok(checked);
+        }
+        let checked = self.flows.check_request(request)?;
+        self.shapes.add(request, &checked);
+        Ok(checked)
     }
 }
 

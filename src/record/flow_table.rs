@@ -13,7 +13,7 @@ use super::schema::{FlowSchema, check_details, check_flow, check_schema_bytes};
 use crate::format::{FlowConfig, RecordInfo};
 
 /// What is learnt from a ready-made request.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct CheckedRequest {
     /// The flow's place in the table.
     pub(crate) flow: usize,

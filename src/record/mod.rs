@@ -15,6 +15,8 @@ mod queue;
 mod recorder;
 mod request;
 mod schema;
+#[cfg(feature = "replay")]
+mod shape;
 mod stats;
 #[cfg(feature = "sim")]
 mod stepped;

@@ -7,6 +7,8 @@ use crate::format::AddedFlows;
 pub struct TappedFrame<'a> {
     /// The seq of its first record.
     pub first_seq: u64,
+    /// The number of its segment within the session, from 0.
+    pub segment: u32,
     /// Records in it.
     pub count: u32,
     /// No record of it carries ids of its own.

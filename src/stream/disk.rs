@@ -286,6 +286,7 @@ impl Tap for LiveTap {
         let Some(leg) = self.leg.get() else { return };
         let payload = frame.payload.to_vec();
         let piece = Piece::new(leg.clone(), frame.first_seq, u64::from(frame.count), frame.bare, payload);
+        let piece = piece.in_segment(frame.segment);
         for (leg, seqs) in self.live.pieces.push(piece) {
             self.live.ledger.metrics.evicted(seqs.end - seqs.start);
             self.live.ledger.release(leg, [seqs]);

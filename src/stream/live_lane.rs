@@ -35,7 +35,7 @@ const REFUSED_PAUSE: Duration = Duration::from_secs(1);
 pub(super) struct LiveOptions {
     pub(super) checkpoint_interval: Duration,
     pub(super) acknowledgement_timeout: Duration,
-    /// Segments begun since the last checkpoint at which one is forced.
+    /// Segments that hold what was sent since the last checkpoint, at which one is forced.
     pub(super) max_files: Option<u64>,
     /// For its pauses.
     pub(super) retry: ReplayOptions,
@@ -72,6 +72,7 @@ struct Outbox {
     leg: Arc<Leg>,
     first_seq: u64,
     count: u64,
+    segment: u32,
     buffer: Bytes,
 }
 
@@ -97,8 +98,9 @@ struct Sending {
     /// Taken from the queue, and not made ready yet.
     next: Option<Piece>,
     checkpoint_at: Instant,
-    /// Segments that the recorder had begun at the last checkpoint.
-    segments: u64,
+    /// The segment of what was sent last, and of what had been at the last checkpoint.
+    sent_in: u32,
+    confirmed_in: u32,
 }
 
 impl LiveLane {
@@ -112,7 +114,8 @@ impl LiveLane {
             outbox: None,
             next: None,
             checkpoint_at: Instant::now() + interval,
-            segments: 0,
+            sent_in: 0,
+            confirmed_in: 0,
         };
         sending.run(leg).await;
         sending.end().await;
@@ -295,12 +298,15 @@ impl Sending {
         if open.began.elapsed() > self.lane.options.retry.longest_pause {
             self.lane.ledger.metrics.connected();
         }
+        self.sent_in = outbox.segment;
+        // Another leg's recorder begins anew.
+        self.confirmed_in = self.confirmed_in.min(self.sent_in);
         let Some(most) = self.lane.options.max_files else { return };
-        let segments = outbox.leg.recorder.upgrade().map_or(0, |recorder| recorder.stats().segments);
-        // Another leg's recorder begins anew. The one that was open at the last checkpoint is there, too.
-        self.segments = self.segments.min(segments).max(1);
-        if segments > self.segments && segments - self.segments + 1 >= most {
-            self.segments = segments;
+        let begun = u64::from(self.sent_in - self.confirmed_in);
+        // The segment that was open at the last checkpoint is there, too. What the recorder is ahead by counts when it is
+        // sent: no checkpoint before that lets it go.
+        if begun > 0 && begun + 1 >= most {
+            self.confirmed_in = self.sent_in;
             self.lane.forced.notify_one();
         }
     }
@@ -309,9 +315,7 @@ impl Sending {
     fn close(&mut self, cause: Cause) {
         self.checkpoint_at = Instant::now() + self.lane.options.checkpoint_interval;
         let Some(Open { ingest, carried, .. }) = self.open.take() else { return };
-        if let Some(recorder) = carried.leg.recorder.upgrade() {
-            self.segments = recorder.stats().segments;
-        }
+        self.confirmed_in = self.sent_in;
         let (ledger, timeout) = (self.lane.ledger.clone(), self.lane.options.acknowledgement_timeout);
         ledger.metrics.checkpoint_began();
         self.closing.push(Box::pin(async move {
@@ -374,7 +378,8 @@ impl Sending {
 
 impl Outbox {
     fn new(piece: Piece, registered: &Registered) -> Self {
-        Self { first_seq: piece.first_seq, count: piece.count, buffer: registered.messages(&piece), leg: piece.leg }
+        let buffer = registered.messages(&piece);
+        Self { first_seq: piece.first_seq, count: piece.count, segment: piece.segment, buffer, leg: piece.leg }
     }
 }
 

@@ -25,6 +25,8 @@ pub(super) struct Piece {
     pub(super) count: u64,
     /// Whether no record has ids of its own.
     pub(super) bare: bool,
+    /// The number of the segment that they are in, if they are on disk.
+    pub(super) segment: u32,
     /// Records as in a DATA frame: each its length (u32, little-endian) and its bytes.
     payload: Vec<u8>,
     /// Where the first one begins.
@@ -33,7 +35,11 @@ pub(super) struct Piece {
 
 impl Piece {
     pub(super) fn new(leg: Arc<Leg>, first_seq: u64, count: u64, bare: bool, payload: Vec<u8>) -> Self {
-        Self { leg, first_seq, count, bare, payload, from: 0 }
+        Self { leg, first_seq, count, bare, segment: 0, payload, from: 0 }
+    }
+
+    pub(super) fn in_segment(self, segment: u32) -> Self {
+        Self { segment, ..self }
     }
 
     pub(super) fn seqs(&self) -> Range<u64> {

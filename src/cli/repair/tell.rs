@@ -177,7 +177,7 @@ fn to_do(path: &Path, repaired: &Repaired) -> Option<String> {
     }
     (repaired.unreadable > 0).then(|| {
         let frames = count(repaired.unreadable, "frame", "frames");
-        format!("{path}: {frames} of a later version are kept as they are: a later sift-replay can read them")
+        format!("{path}: {frames} of a later version kept as written: a later sift-replay can read that")
     })
 }
 

@@ -272,8 +272,8 @@ impl Writer {
 
     /// Shows the tap the frame that the file system has taken.
     fn show(&mut self) {
-        if let Some(tap) = &self.options.tap {
-            let spare = self.unsynced.show(&**tap);
+        if let (Some(tap), Some(segment)) = (&self.options.tap, &self.segment) {
+            let spare = self.unsynced.show(&**tap, segment.index());
             self.queue.recycle(spare);
         }
     }

@@ -44,8 +44,8 @@ impl UnsyncedFrame {
         Ok(())
     }
 
-    /// Shows the frame to the tap, once. Returns the buffer that was kept for that.
-    fn show(&mut self, tap: &dyn Tap) -> Option<Vec<u8>> {
+    /// Shows the frame, written to this segment, to the tap, once. Returns the buffer that was kept for that.
+    fn show(&mut self, tap: &dyn Tap, segment: u32) -> Option<Vec<u8>> {
         let unseen = std::mem::replace(&mut self.unseen, Unseen::Nothing);
         let raw = match &unseen {
             Unseen::Nothing => return None,
@@ -54,6 +54,7 @@ impl UnsyncedFrame {
         };
         tap.frame(&TappedFrame {
             first_seq: self.frame.first_seq,
+            segment,
             count: self.frame.count,
             bare: self.frame.flags & FLAG_BARE != 0,
             payload: raw.get(FRAME_HEADER_BYTES..).unwrap_or_default(),
@@ -115,8 +116,8 @@ impl Unsynced {
     }
 
     /// Shows the tap what it hasn't seen: the last frame at most. Returns the buffer that was kept for that.
-    pub(super) fn show(&mut self, tap: &dyn Tap) -> Option<Vec<u8>> {
-        self.frames.last_mut().and_then(|last| last.show(tap))
+    pub(super) fn show(&mut self, tap: &dyn Tap, segment: u32) -> Option<Vec<u8>> {
+        self.frames.last_mut().and_then(|last| last.show(tap, segment))
     }
 
     /// Forgets SCHEMA frames; the last frame stays whatever it is if it is to be `kept`.

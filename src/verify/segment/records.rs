@@ -77,7 +77,7 @@ impl SegmentCheck<'_, '_, '_> {
 
     #[inline]
     fn record(&mut self, record: &[u8]) -> Result<Learnt, Problem> {
-        let Schema::Flows(checker) = &self.schema else { return self.record_alone(record) };
+        let Schema::Flows(checker) = &mut self.schema else { return self.record_alone(record) };
         let checked = match checker.check(record) {
             Ok(checked) => checked,
             Err(error) => return self.failed(record, error),

@@ -15,7 +15,7 @@ use crate::support::storage::{Fault, FaultyStorage, Op};
 /// What a tap has seen, in order.
 #[derive(Debug, Clone, PartialEq)]
 enum Seen {
-    Frame { first_seq: u64, bare: bool, records: Vec<Vec<u8>> },
+    Frame { first_seq: u64, segment: u32, bare: bool, records: Vec<Vec<u8>> },
     Flows(Vec<String>),
 }
 
@@ -43,7 +43,8 @@ impl Keeping {
 impl Tap for Keeping {
     fn frame(&self, frame: &TappedFrame<'_>) {
         let records = Records::parse(frame.payload, frame.count).expect("whole records").map(<[u8]>::to_vec).collect();
-        self.0.lock().unwrap().push(Seen::Frame { first_seq: frame.first_seq, bare: frame.bare, records });
+        let TappedFrame { first_seq, segment, bare, .. } = *frame;
+        self.0.lock().unwrap().push(Seen::Frame { first_seq, segment, bare, records });
     }
 
     fn flows(&self, flows: &AddedFlows) {
@@ -76,6 +77,11 @@ fn the_tap_sees_each_record_once_and_in_order() {
             }
             recorder.finish().unwrap();
             assert!(tap.records() == (0..5000).map(counted).collect::<Vec<_>>(), "{compression:?}, {frame_bytes}");
+            for seen in tap.seen() {
+                let Seen::Frame { first_seq, segment, records, .. } = seen else { continue };
+                let last = first_seq + records.len() as u64 - 1;
+                assert_eq!([first_seq, last].map(|seq| seq.div_ceil(1000)), [u64::from(segment); 2]);
+            }
         }
     }
 }
@@ -93,8 +99,8 @@ fn the_tap_hears_of_flows_before_their_records_and_of_ids() {
     recorder.finish().unwrap();
     let seen = tap.seen();
     assert_eq!(seen[0], Seen::Flows(vec!["late".to_owned()]));
-    assert!(matches!(&seen[1], Seen::Frame { first_seq: 0, bare: true, records } if records.len() == 1));
-    assert!(matches!(&seen[2], Seen::Frame { first_seq: 1, bare: false, records } if records.len() == 1));
+    assert!(matches!(&seen[1], Seen::Frame { first_seq: 0, bare: true, records, .. } if records.len() == 1));
+    assert!(matches!(&seen[2], Seen::Frame { first_seq: 1, bare: false, records, .. } if records.len() == 1));
     assert_eq!(seen.len(), 3);
 }
 

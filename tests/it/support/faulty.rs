@@ -253,8 +253,7 @@ impl Server {
     }
 
     fn note<T>(&self, change: impl FnOnce(&mut Seen) -> T) -> T {
-        let result = change(&mut lock(&self.seen));
-        result
+        change(&mut lock(&self.seen))
     }
 }
 

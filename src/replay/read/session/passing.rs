@@ -58,7 +58,8 @@ impl SessionRead<'_> {
             return Ok(Ok(Some(stretch.end)));
         }
         // The places at both ends of what is skipped are looked at: what lies between has no other seqs.
-        match sealed.holds_at(reader, position) {
+        let holds = sealed.holds_at(reader, position);
+        match holds.and_then(|holds| Ok(holds && (next.is_some() || sealed.ends_as_said(reader)?))) {
             Ok(true) => {}
             // The index isn't what it should be: everything is read.
             Ok(false) => return Ok(Ok(Some(u64::MAX))),
