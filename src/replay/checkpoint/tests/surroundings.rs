@@ -17,11 +17,13 @@ use crate::segment::{FileLock, LockKind, StorageFile};
 /// What somebody does to files.
 type Meddling = Box<dyn FnOnce() + Send>;
 
-/// A disk where somebody meddles with the journals right after they were first listed, and where locks fail.
+/// A disk where somebody meddles with the journals right after they were first listed, where locks fail, and where a file
+/// can't be read.
 #[derive(Default)]
 struct Odd {
     meddling: Mutex<Option<Meddling>>,
     locks: Option<ErrorKind>,
+    unreadable: Option<PathBuf>,
 }
 
 impl Storage for Odd {
@@ -44,7 +46,10 @@ impl Storage for Odd {
         Ok(files)
     }
     fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-        Disk.read(path, limit)
+        match &self.unreadable {
+            Some(unreadable) if unreadable == path => Err(io::Error::other("a bad sector")),
+            _ => Disk.read(path, limit),
+        }
     }
     fn remove(&self, path: &Path) -> io::Result<()> {
         Disk.remove(path)
@@ -105,6 +110,26 @@ fn a_journal_that_is_replaced_while_it_is_looked_for_costs_nothing() {
         assert!(storage.meddling.lock().unwrap().is_none());
         assert_eq!(ranges(&checkpoints.done(&here, SESSION).acknowledged), [0..5], "look: {look}");
     }
+}
+
+/// What it says is sent again, so that nothing is lost; and it stays, for it may be read elsewhere.
+#[test]
+fn a_journal_that_can_not_be_read_stops_nothing_and_stays() {
+    let (place, other) = (Place::new(), Place::new());
+    let here = target("https://a:443");
+    for (place, seqs) in [(&place, 0..5), (&other, 50..60)] {
+        save(&place.open(&place.backups()).unwrap(), &here, vec![acknowledged(seqs)]);
+    }
+    let theirs = journals(&other.backups()).remove(0);
+    let unreadable = journals(&place.backups()).remove(0).with_file_name(theirs.file_name().unwrap());
+    fs::copy(theirs, &unreadable).unwrap();
+    let storage = Arc::new(Odd { unreadable: Some(unreadable.clone()), ..Odd::default() });
+    let checkpoints = Checkpoints::open(storage, place.dirs(&[&place.backups()])).unwrap();
+    assert_eq!(ranges(&checkpoints.done(&here, SESSION).acknowledged), [0..5]);
+    assert!(unreadable.exists());
+    drop(checkpoints);
+    let checkpoints = place.open(&place.backups()).unwrap();
+    assert_eq!(ranges(&checkpoints.done(&here, SESSION).acknowledged), [0..5, 50..60]);
 }
 
 #[test]
