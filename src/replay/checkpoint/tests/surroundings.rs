@@ -123,6 +123,8 @@ fn a_journal_that_can_not_be_read_stops_nothing_and_stays() {
     let theirs = journals(&other.backups()).remove(0);
     let unreadable = journals(&place.backups()).remove(0).with_file_name(theirs.file_name().unwrap());
     fs::copy(theirs, &unreadable).unwrap();
+    // Known here alone.
+    fs::remove_dir_all(place.user()).unwrap();
     let storage = Arc::new(Odd { unreadable: Some(unreadable.clone()), ..Odd::default() });
     let checkpoints = Checkpoints::open(storage, place.dirs(&[&place.backups()])).unwrap();
     assert_eq!(ranges(&checkpoints.done(&here, SESSION).acknowledged), [0..5]);
