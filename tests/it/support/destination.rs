@@ -20,6 +20,7 @@ use sift_replay::record::RecorderOptions;
 use sift_replay::replay::{Lanes, Observer, ReplayEvent, ReplayOptions, Report, State, Work, replay};
 use sift_replay::segment::{Event, SegmentReader};
 use sift_replay::sift::{Connection, Destination, DestinationOptions, Timeouts};
+use sift_rs::assets::v1::{Asset, GetAssetResponse};
 use sift_rs::ingestion_configs::v2::{
     CreateIngestionConfigRequest, CreateIngestionConfigResponse, IngestionConfig, ListIngestionConfigFlowsResponse,
     ListIngestionConfigsResponse,
@@ -348,6 +349,12 @@ impl Service<http::Request<Body>> for RawService {
                     CreateIngestionConfigResponse { ingestion_config: Some(config) }.encode_to_vec()
                 }
                 "CreateIngestionConfigFlows" => Vec::new(),
+                // The official library asks for it.
+                "GetAsset" => {
+                    let (asset_id, name) = ("a".to_owned(), "bench".to_owned());
+                    let asset = Asset { asset_id, name, ..Default::default() };
+                    GetAssetResponse { asset: Some(asset) }.encode_to_vec()
+                }
                 "CreateRun" => {
                     let run = Run { run_id: RAW_RUN_ID.to_owned(), ..Default::default() };
                     CreateRunResponse { run: Some(run) }.encode_to_vec()

@@ -1,0 +1,97 @@
+//! Who does what.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use crate::measure::Measured;
+use crate::workload::Workload;
+use crate::{limits, ours, peer};
+
+/// What is to be done.
+#[derive(Debug, Clone)]
+pub(crate) struct Job {
+    pub(crate) workload: Workload,
+    pub(crate) records: u64,
+    /// Where to write, or what to replay.
+    pub(crate) dir: PathBuf,
+    /// A server that counts.
+    pub(crate) uri: String,
+}
+
+/// One way of doing one thing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
+pub(crate) enum Contestant {
+    /// The official `file_backup`, fed with requests of a `FlowBuilder` in batches, to the end of `finish()`.
+    PeerRecord,
+    /// The recorder, uncompressed, synced every 100 ms, to the end of `finish()`.
+    OurRecord,
+    /// The same with zstd, level 1.
+    OurRecordZstd,
+    /// The same with zstd, level −3.
+    OurRecordZstdFast,
+    /// The recorder, to a storage that drops everything.
+    OurRecordNull,
+    /// A bare loop: encodes into 64 KiB, with a CRC of each.
+    BareEncode,
+    /// The same, written to a file that is synced every 100 ms and at the end.
+    BareWrite,
+    /// Messages that are built already, encoded by prost.
+    ProstEncode,
+    /// PBFS read by the official decoder, sent by the generated client.
+    PeerReplay,
+    /// Segments, as `sift-replay DIR` does, checkpoints included.
+    OurReplay,
+    /// PBFS, the same way.
+    OurReplayPbfs,
+    /// Encoded messages from memory, through tonic's client-stream.
+    TonicPassThrough,
+    /// Buffers of 64 KiB from memory, as bodies of as many connections as the replay has.
+    WholeBuffers,
+    /// The official `live_only`, to the end of `finish()`.
+    PeerLiveOnly,
+    OurLiveOnly,
+    /// The official `live_with_backups`.
+    PeerLiveWithBackups,
+    OurLiveWithBackups,
+    /// `verify` of segments; its units are bytes.
+    OurVerify,
+    /// CRC-32 of the same bytes in memory, 64 KiB at a time.
+    CrcOfMemory,
+}
+
+impl Contestant {
+    /// Does the job in this process.
+    pub(crate) fn run(self, job: &Job) -> Measured {
+        match self {
+            Self::PeerRecord => peer::record(job),
+            Self::OurRecord => ours::record(job, ours::Output::Disk),
+            Self::OurRecordZstd => ours::record(job, ours::Output::Zstd(1)),
+            Self::OurRecordZstdFast => ours::record(job, ours::Output::Zstd(-3)),
+            Self::OurRecordNull => ours::record(job, ours::Output::Null),
+            Self::BareEncode => limits::encode(job),
+            Self::BareWrite => limits::encode_and_write(job),
+            Self::ProstEncode => limits::prost_encode(job),
+            Self::PeerReplay => peer::replay(job),
+            Self::OurReplay | Self::OurReplayPbfs => ours::replay(job),
+            Self::TonicPassThrough => limits::pass_through(job),
+            Self::WholeBuffers => limits::whole_buffers(job),
+            Self::PeerLiveOnly => peer::live_only(job),
+            Self::OurLiveOnly => ours::live_only(job),
+            Self::PeerLiveWithBackups => peer::live_with_backups(job),
+            Self::OurLiveWithBackups => ours::live_with_backups(job),
+            Self::OurVerify => ours::verify(job),
+            Self::CrcOfMemory => limits::crc(job),
+        }
+    }
+
+    /// Whether it reads what was recorded before, and from whom.
+    pub(crate) fn reads(self) -> Option<Contestant> {
+        match self {
+            Self::OurReplay | Self::OurVerify | Self::CrcOfMemory => Some(Self::OurRecord),
+            Self::PeerReplay | Self::OurReplayPbfs => Some(Self::PeerRecord),
+            _ => None,
+        }
+    }
+}

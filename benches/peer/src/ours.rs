@@ -1,0 +1,125 @@
+//! This library's ways.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use sift_replay::catalog::{Catalog, discover};
+use sift_replay::format::Compression;
+use sift_replay::record::{Recorder, RecorderOptions, Timestamp};
+use sift_replay::replay::{Lanes, ReplayOptions, State, StateDirs, Work, replay as replay_all};
+use sift_replay::segment::Disk;
+use sift_replay::sift::{Destination, DestinationOptions};
+use sift_replay::stream::{
+    ChannelConfig, ChannelDataType, Credentials, DiskBackupPolicy, FlowConfig, IngestionConfigEncoder,
+    IngestionConfigForm, SiftStream, SiftStreamBuilder, StreamConfigBuilder, Transport,
+};
+use sift_replay::verify::VerifyOptions;
+
+use crate::contestant::Job;
+use crate::measure::{Measured, here};
+use crate::null_storage::NullStorage;
+use crate::workload::{FLOW, channel, row, time};
+
+/// Connections of a replay, as the program has it.
+pub(crate) const LANES: usize = 4;
+
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime")
+}
+
+/// Where the recorder writes.
+pub(crate) enum Output {
+    Disk,
+    Zstd(i32),
+    Null,
+}
+
+pub(crate) fn record(job: &Job, output: Output) -> Measured {
+    let rows = job.workload.values();
+    let mut options = RecorderOptions { compression: Compression::None, ..RecorderOptions::default() };
+    match output {
+        Output::Disk => {}
+        Output::Zstd(level) => options.compression = Compression::Zstd(level),
+        Output::Null => options.storage = Arc::new(NullStorage),
+    }
+    here(&job.dir, || {
+        let recorder = Recorder::create(&job.dir, &job.workload.schema(), options).expect("a recorder");
+        let flow = recorder.flow(FLOW).expect("the flow");
+        for number in 0..job.records {
+            let time = Timestamp::from_unix_ns(time(number));
+            let _ = recorder.record(&flow, time, &row(&rows, number)[..]).expect("it is recorded");
+        }
+        recorder.finish().expect("it is finished");
+        job.records
+    })
+}
+
+pub(crate) fn replay(job: &Job) -> Measured {
+    let runtime = runtime();
+    let state_dir = tempfile::tempdir().expect("a directory");
+    let options = DestinationOptions { uri: Some(job.uri.clone()), ..DestinationOptions::default() };
+    let destination = Destination::resolve(&options).expect("a destination");
+    let paths = [job.dir.clone()];
+    here(state_dir.path(), || {
+        let lanes = runtime.block_on(Lanes::open(&destination, NonZeroUsize::new(LANES).expect("some")));
+        let state = State::open(Arc::new(Disk), StateDirs::resolve(&paths, Some(state_dir.path()))).expect("state");
+        let work = Work::once(&paths, Catalog::build(discover(&paths).expect("it is there")));
+        let report = runtime.block_on(replay_all(&lanes.expect("lanes"), &state, work, &ReplayOptions::default(), &()));
+        assert_eq!(report.totals.records_acknowledged, job.records, "{report:?}");
+        job.records
+    })
+}
+
+pub(crate) fn verify(job: &Job) -> Measured {
+    here(&job.dir, || {
+        let paths = [job.dir.clone()];
+        let report = sift_replay::verify::verify(&paths, &VerifyOptions::default(), &mut |_| ()).expect("it is there");
+        assert!(report.is_sound(), "{report:?}");
+        crate::measure::bytes_below(&job.dir)
+    })
+}
+
+fn form(job: &Job) -> StreamConfigBuilder {
+    let channel =
+        |n| ChannelConfig { name: channel(n), data_type: ChannelDataType::Double.into(), ..ChannelConfig::default() };
+    let channels = (0..job.workload.channels()).map(channel).collect();
+    let flows = vec![FlowConfig { name: FLOW.to_owned(), channels }];
+    let client_key = format!("bench-{:?}", job.workload);
+    let credentials = Credentials::Config { uri: job.uri.clone(), apikey: "key".to_owned() };
+    let form = IngestionConfigForm { asset_name: "bench".to_owned(), client_key, flows };
+    SiftStreamBuilder::new(credentials).disable_tls().ingestion_config(form)
+}
+
+async fn send<T: Transport>(stream: SiftStream<IngestionConfigEncoder, T>, job: Job) {
+    let rows = job.workload.values();
+    let flow = stream.flow(FLOW).expect("the flow");
+    for number in 0..job.records {
+        let time = Timestamp::from_unix_ns(time(number));
+        stream.record(&flow, time, &row(&rows, number)[..]).await.expect("it is sent");
+    }
+    let finished = stream.finish().await.expect("it is finished");
+    assert_eq!(finished.acknowledged, job.records, "{finished}");
+}
+
+pub(crate) fn live_only(job: &Job) -> Measured {
+    let runtime = runtime();
+    here(&job.dir, || {
+        let (building, inner) = (form(job).live_only().metrics_streaming_interval(None).build(), job.clone());
+        // On a worker, as in an application.
+        let sending = runtime.spawn(async move { send(building.await.expect("a stream"), inner).await });
+        runtime.block_on(sending).expect("it doesn't panic");
+        job.records
+    })
+}
+
+pub(crate) fn live_with_backups(job: &Job) -> Measured {
+    let runtime = runtime();
+    let policy = DiskBackupPolicy { backups_dir: Some(job.dir.clone()), ..DiskBackupPolicy::default() };
+    here(&job.dir, || {
+        let builder = form(job).live_with_backups().metrics_streaming_interval(None).disk_backup_policy(policy);
+        let (building, inner) = (builder.build(), job.clone());
+        let sending = runtime.spawn(async move { send(building.await.expect("a stream"), inner).await });
+        runtime.block_on(sending).expect("it doesn't panic");
+        job.records
+    })
+}
