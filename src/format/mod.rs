@@ -44,4 +44,5 @@ pub use record::{RecordInfo, Records, Suffix, put_record, put_timestamp};
 pub use scan::{Damage, Scanner, Step, Torn};
 pub use seal::{SealBuilder, TRAILER_BYTES, Tally, decode_trailer, encode_trailer};
 pub use values::non_finite_values;
+pub(crate) use wire::varint_word;
 pub use wire::{Field, Fields, WireValue, put_bytes_field, put_varint, put_varint_field, varint_len};

@@ -161,6 +161,16 @@ pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
+/// A varint as a little-endian word, and its length in bytes, without a branch per byte. `value` is below 2^35.
+#[inline]
+pub(crate) fn varint_word(value: u64) -> (u64, usize) {
+    let group = |n: u32| (value >> (7 * n) & 0x7f) << (8 * n);
+    let len = varint_len(value);
+    // All bytes but the last say that another one follows.
+    let more = 0x80_8080_8080 & !(u64::MAX << (8 * (len - 1)));
+    (group(0) | group(1) | group(2) | group(3) | group(4) | more, len)
+}
+
 /// Bytes that [`put_varint`] takes for `value`.
 #[inline]
 pub fn varint_len(value: u64) -> usize {
@@ -187,6 +197,18 @@ pub fn put_varint_field(out: &mut Vec<u8>, number: u32, value: u64) {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_varint_as_a_word_is_the_varint(shift in 29_u32..64, value: u64) {
+            let value = value >> shift;
+            let (word, len) = varint_word(value);
+            let mut expected = Vec::new();
+            put_varint(&mut expected, value);
+            prop_assert_eq!(&word.to_le_bytes()[..len], &expected[..]);
+            prop_assert_eq!(word >> (8 * len), 0);
+        }
+    }
 
     #[test]
     fn walks_all_wire_types() {

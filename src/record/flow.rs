@@ -9,13 +9,22 @@ use super::data_type::DataType;
 use super::error::RecordError;
 use super::frame_builder::{FrameBuilder, MAX_RECORDED_BYTES};
 use super::request::request_value;
-use super::value::{Timestamp, Value};
+use super::value::{DOUBLE, Timestamp, Value};
 use crate::format::{Fields, FlowConfig, WireValue, field, put_bytes_field};
 
 /// A flow of one [`Recorder`](super::Recorder) or [`Encoder`](super::Encoder). Cheap to clone; ask
 /// [`Recorder::flow`](super::Recorder::flow) for it once, not per record.
 #[derive(Debug, Clone)]
 pub struct Flow(Arc<FlowInner>);
+
+/// Bytes in which most flows' encoded names fit.
+const NAME_ROOM: usize = 48;
+
+/// Fewest channels that are worth it.
+const MIN_DOUBLES: usize = 4;
+
+/// Most channels that are encoded [at once](put_doubles): a record of them is far from being too large.
+const MAX_DOUBLES: usize = 64 << 10;
 
 #[derive(Debug)]
 struct FlowInner {
@@ -27,14 +36,27 @@ struct FlowInner {
     /// The channels' places by their names.
     places: HashMap<String, usize>,
     types: Vec<DataType>,
-    /// The request's flow field.
+    /// The request's flow field, in a place of [`NAME_ROOM`] bytes at least: a copy of that size is a few instructions.
     encoded_name: Vec<u8>,
+    encoded_name_len: usize,
+    /// If all channels are doubles, the values' bytes but for the doubles themselves; otherwise nothing.
+    doubles: Vec<u8>,
 }
 
 impl Flow {
     pub(super) fn new(session: Uuid, index: usize, config: &FlowConfig) -> Self {
         let mut encoded_name = Vec::new();
         put_bytes_field(&mut encoded_name, field::FLOW, config.name.as_bytes());
+        let encoded_name_len = encoded_name.len();
+        encoded_name.resize(encoded_name_len.max(NAME_ROOM), 0);
+        // The schema was checked: each type is known.
+        let types: Vec<_> = config.channels.iter().filter_map(|c| DataType::from_number(c.data_type)).collect();
+        let all_doubles = types.iter().all(|data_type| *data_type == DataType::Double);
+        let doubles = if all_doubles && (MIN_DOUBLES..=MAX_DOUBLES).contains(&types.len()) {
+            DOUBLE.repeat(types.len())
+        } else {
+            Vec::new()
+        };
         Self(Arc::new(FlowInner {
             session,
             index,
@@ -42,9 +64,10 @@ impl Flow {
             config: config.clone(),
             channels: config.channels.iter().map(|channel| channel.name.clone()).collect(),
             places: config.channels.iter().enumerate().map(|(at, channel)| (channel.name.clone(), at)).collect(),
-            // The schema was checked: each type is known.
-            types: config.channels.iter().filter_map(|c| DataType::from_number(c.data_type)).collect(),
+            types,
             encoded_name,
+            encoded_name_len,
+            doubles,
         }))
     }
 
@@ -96,8 +119,17 @@ impl Flow {
             return Err(RecordError::ValueCount { flow: flow.name.clone(), expected, given });
         }
         let start = out.len();
-        out.extend_from_slice(&flow.encoded_name);
+        match flow.encoded_name.first_chunk::<NAME_ROOM>() {
+            Some(name) if flow.encoded_name_len <= NAME_ROOM => {
+                out.extend_from_slice(name);
+                out.truncate(start + flow.encoded_name_len);
+            }
+            _ => out.extend_from_slice(&flow.encoded_name),
+        }
         time.put(out);
+        if let Some(non_finite) = put_doubles(&flow.doubles, values, out) {
+            return Ok(non_finite);
+        }
         let mut non_finite = 0;
         for (at, (value, data_type)) in values.iter().zip(&flow.types).enumerate() {
             if !value.fits(*data_type) {
@@ -227,4 +259,25 @@ impl Given {
             new
         })
     }
+}
+
+/// Appends doubles by their `template`: all lengths and tags at once, and then the values into their places. Returns how many
+/// are NaN or infinite; `None`, with `out` as it was, if that is no way to put these values.
+#[inline]
+fn put_doubles(template: &[u8], values: &[Value<'_>], out: &mut Vec<u8>) -> Option<u64> {
+    if template.is_empty() {
+        return None;
+    }
+    let start = out.len();
+    out.extend_from_slice(template);
+    let mut non_finite = 0;
+    for (place, value) in out.get_mut(start..)?.chunks_exact_mut(DOUBLE.len()).zip(values) {
+        let (Value::Double(value), Some(place)) = (value, place.last_chunk_mut()) else {
+            out.truncate(start);
+            return None;
+        };
+        *place = value.to_le_bytes();
+        non_finite += u64::from(!value.is_finite());
+    }
+    Some(non_finite)
 }

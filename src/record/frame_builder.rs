@@ -22,7 +22,6 @@ pub(super) struct FrameBuilder {
     buffer: Vec<u8>,
     count: u32,
     first_seq: u64,
-    times: TimeRange,
     bare: bool,
     non_finite: u64,
     /// By flow index.
@@ -65,7 +64,6 @@ impl FrameBuilder {
             buffer: Vec::new(),
             count: 0,
             first_seq: 0,
-            times: TimeRange::EMPTY,
             bare: true,
             non_finite: 0,
             tallies: Vec::new(),
@@ -84,7 +82,6 @@ impl FrameBuilder {
         self.buffer = buffer;
         self.count = 0;
         self.first_seq = first_seq;
-        self.times = TimeRange::EMPTY;
         self.bare = true;
         self.non_finite = 0;
         self.began = None;
@@ -140,9 +137,10 @@ impl FrameBuilder {
 
     /// Takes the filled frame out and begins the next one with `buffer`.
     pub(super) fn take(&mut self, buffer: Vec<u8>, frame_bytes: usize) -> FilledFrame {
-        let mut tallies = Vec::with_capacity(self.touched.len());
+        let (mut tallies, mut times) = (Vec::with_capacity(self.touched.len()), TimeRange::EMPTY);
         for flow in self.touched.drain(..) {
             if let Some(tally) = self.tallies.get_mut(flow as usize) {
+                times.merge(&tally.times);
                 tallies.push((flow, std::mem::replace(tally, Tally::ZERO)));
             }
         }
@@ -150,7 +148,7 @@ impl FrameBuilder {
             buffer: std::mem::take(&mut self.buffer),
             count: self.count,
             first_seq: self.first_seq,
-            times: self.times,
+            times,
             flags: if self.bare { FLAG_BARE } else { 0 },
             non_finite: self.non_finite,
             tallies,
@@ -202,7 +200,6 @@ impl OpenRecord<'_> {
             tally.records += 1;
             if let Some(time) = time {
                 tally.times.include(time);
-                frame.times.include(time);
             }
         }
         self.committed = true;

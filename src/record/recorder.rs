@@ -16,7 +16,7 @@ use super::error::{RecordError, SchemaError};
 use super::flow::Flow;
 use super::flow_table::{FlowTable, check_added};
 use super::options::{RecorderOptions, SyncPolicy};
-use super::queue::{Patience, Queue, State, Work};
+use super::queue::{Filling, Patience, Queue, Work};
 use super::schema::{FlowSchema, Schema, check_flow};
 use super::stats::{Counters, RecorderStats};
 use super::value::{Timestamp, Value};
@@ -124,7 +124,7 @@ impl Recorder {
     #[inline]
     pub fn record(&self, flow: &Flow, time: Timestamp, values: &[Value<'_>]) -> Result<Recorded, RecordError> {
         flow.belongs_to(self.session)?;
-        self.put(Patience::AsOnFull, self.every_record, |state| flow.put(&mut state.frame, time, values))
+        self.put(Patience::AsOnFull, self.every_record, |filling| flow.put(&mut filling.frame, time, values))
     }
 
     /// Like [`record`](Self::record), but never waits for a buffer (with [`SyncPolicy::EveryRecord`] it waits for the
@@ -135,7 +135,7 @@ impl Recorder {
     #[inline]
     pub fn try_record(&self, flow: &Flow, time: Timestamp, values: &[Value<'_>]) -> Result<Recorded, RecordError> {
         flow.belongs_to(self.session)?;
-        self.put(Patience::None, self.every_record, |state| flow.put(&mut state.frame, time, values))
+        self.put(Patience::None, self.every_record, |filling| flow.put(&mut filling.frame, time, values))
     }
 
     /// Records values given by their channels' names; the flow's other channels are empty in this record. Slower than
@@ -163,7 +163,7 @@ impl Recorder {
     /// As [`record`](Self::record), and [`RecordError::UnknownFlow`], [`RecordError::Request`],
     /// [`RecordError::NoTimestamp`].
     pub fn record_request(&self, request: &[u8]) -> Result<Recorded, RecordError> {
-        self.put(Patience::AsOnFull, self.every_record, |state| put_request(state, request))
+        self.put(Patience::AsOnFull, self.every_record, |filling| put_request(filling, request))
     }
 
     /// Whether [`record_request`](Self::record_request) would take this request; nothing is recorded.
@@ -192,7 +192,7 @@ impl Recorder {
     #[inline]
     pub fn offer(&self, flow: &Flow, time: Timestamp, values: &[Value<'_>]) -> Result<Recorded, RecordError> {
         flow.belongs_to(self.session)?;
-        self.put(Patience::NoWaiting, false, |state| flow.put(&mut state.frame, time, values))
+        self.put(Patience::NoWaiting, false, |filling| flow.put(&mut filling.frame, time, values))
     }
 
     /// Like [`record_request`](Self::record_request), but never waits, as [`offer`](Self::offer) has it.
@@ -200,7 +200,7 @@ impl Recorder {
     /// # Errors
     /// As [`record_request`](Self::record_request), and [`RecordError::Full`] as [`offer`](Self::offer).
     pub fn offer_request(&self, request: &[u8]) -> Result<Recorded, RecordError> {
-        self.put(Patience::NoWaiting, false, |state| put_request(state, request))
+        self.put(Patience::NoWaiting, false, |filling| put_request(filling, request))
     }
 
     /// Ready when [`offer`](Self::offer) may find room, or would fail for another reason than [`RecordError::Full`].
@@ -228,13 +228,14 @@ impl Recorder {
         &self,
         patience: Patience,
         wait_durable: bool,
-        encode: impl FnOnce(&mut State) -> Result<(), RecordError>,
+        encode: impl FnOnce(&mut Filling) -> Result<(), RecordError>,
     ) -> Result<Recorded, RecordError> {
-        let Some(mut state) = self.queue.admit(patience)? else { return Ok(Recorded::Dropped) };
-        encode(&mut state)?;
-        let (seq, ticket) = self.queue.recorded(&mut state);
+        let Some(mut filling) = self.queue.admit(patience)? else { return Ok(Recorded::Dropped) };
+        encode(&mut filling)?;
+        let (seq, ticket) = self.queue.recorded(&mut filling);
+        drop(filling);
         if wait_durable {
-            self.queue.wait_durable(state, ticket)?;
+            self.queue.wait_durable(ticket)?;
         }
         Ok(Recorded::Seq(seq))
     }
@@ -246,12 +247,12 @@ impl Recorder {
     /// [`RecordError::Failed`], [`RecordError::Finished`] as for [`mark`](Self::mark).
     pub fn add_flow(&self, flow: FlowSchema) -> Result<Flow, RecordError> {
         check_added(&flow)?;
-        let mut state = self.queue.room(false)?;
-        if let Some(known) = state.flows.known(&flow)? {
+        let mut filling = self.queue.room(false)?;
+        if let Some(known) = filling.flows.known(&flow)? {
             return Ok(known);
         }
-        let added = state.flows.add(&flow.0);
-        self.submit_flows(&mut state, vec![flow.0]);
+        let added = filling.flows.add(&flow.0);
+        self.submit_flows(&mut filling, vec![flow.0]);
         Ok(added)
     }
 
@@ -263,21 +264,21 @@ impl Recorder {
     pub fn add_flows_request(&self, request: &[u8]) -> Result<(), RecordError> {
         let request = AddedFlows::decode(request).map_err(|error| SchemaError::Request(error.to_string()))?;
         request.flows.iter().try_for_each(check_flow)?;
-        let mut state = self.queue.room(false)?;
-        let flows: Vec<_> = request.flows.into_iter().filter(|flow| !state.flows.has(flow)).collect();
+        let mut filling = self.queue.room(false)?;
+        let flows: Vec<_> = request.flows.into_iter().filter(|flow| !filling.flows.has(flow)).collect();
         if !flows.is_empty() {
-            state.flows.check_room(&flows)?;
+            filling.flows.check_room(&flows)?;
             flows.iter().for_each(|flow| {
-                state.flows.add(flow);
+                filling.flows.add(flow);
             });
-            self.submit_flows(&mut state, flows);
+            self.submit_flows(&mut filling, flows);
         }
         Ok(())
     }
 
-    fn submit_flows(&self, state: &mut State, flows: Vec<FlowConfig>) {
-        self.queue.submit(state, Some(Work::Schema(AddedFlows { flows })));
-        state.frame.set_flow_count(state.flows.len());
+    fn submit_flows(&self, filling: &mut Filling, flows: Vec<FlowConfig>) {
+        self.queue.submit(filling, Some(Work::Schema(AddedFlows { flows })));
+        filling.frame.set_flow_count(filling.flows.len());
     }
 
     /// Records a fact in time, between the records before it and those behind it. When the disk is behind, this waits
@@ -320,9 +321,8 @@ impl Recorder {
     /// # Errors
     /// [`RecordError::Failed`], [`RecordError::Finished`].
     pub fn flush(&self) -> Result<(), RecordError> {
-        let mut state = self.queue.room(true)?;
-        let ticket = self.queue.submit(&mut state, None);
-        self.queue.wait_durable(state, ticket)
+        let ticket = self.queue.submit(&mut *self.queue.room(true)?, None);
+        self.queue.wait_durable(ticket)
     }
 
     /// All records with a lesser seq are on stable storage (those that [`OnFull::DropOldest`](super::OnFull::DropOldest)
@@ -341,14 +341,14 @@ impl Recorder {
 
     /// Figures so far.
     pub fn stats(&self) -> RecorderStats {
-        let state = self.queue.lock();
+        let filling = self.queue.lock();
         RecorderStats {
-            records: state.next_seq,
+            records: filling.next_seq,
             durable_seq: self.queue.durable_seq(),
-            dropped: state.dropped,
-            recorded_bytes: state.recorded_bytes(),
-            waiting: state.waiting(),
-            non_finite: state.non_finite + state.frame.non_finite(),
+            dropped: filling.dropped,
+            recorded_bytes: filling.recorded_bytes(),
+            waiting: self.queue.waiting(&filling),
+            non_finite: filling.non_finite + filling.frame.non_finite(),
             bytes_written: self.counters.bytes_written.load(Ordering::Relaxed),
             segments: self.counters.segments.load(Ordering::Relaxed),
             syncs: self.counters.syncs.load(Ordering::Relaxed),
@@ -358,7 +358,7 @@ impl Recorder {
 
     /// Why nothing can be recorded any more; `None` while it can.
     pub fn failure(&self) -> Option<RecordError> {
-        self.queue.check(&self.queue.lock()).err()
+        self.queue.check().err()
     }
 
     /// Writes what remains, seals the segment, and ends the session. Returns the final figures.
@@ -376,8 +376,7 @@ impl Recorder {
 
     /// How the session ended.
     pub(super) fn outcome(&self) -> Result<RecorderStats, RecordError> {
-        let failure = self.queue.lock().failure.clone();
-        match failure {
+        match self.queue.failure().cloned() {
             Some(source) => Err(RecordError::Failed { source, not_durable_from: self.durable_seq() }),
             None => Ok(self.stats()),
         }
@@ -397,9 +396,9 @@ impl fmt::Debug for Recorder {
     }
 }
 
-fn put_request(state: &mut State, request: &[u8]) -> Result<(), RecordError> {
-    let checked = state.flows.check_request(request)?;
-    let mut record = state.frame.begin();
+fn put_request(filling: &mut Filling, request: &[u8]) -> Result<(), RecordError> {
+    let checked = filling.flows.check_request(request)?;
+    let mut record = filling.frame.begin();
     record.bytes().extend_from_slice(request);
     record.commit(checked.flow, Some(checked.time), checked.bare, checked.non_finite);
     Ok(())

@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::data_type::DataType;
-use crate::format::{field, put_varint, put_varint_field, varint_len};
+use crate::format::{field, put_varint, put_varint_field, varint_len, varint_word};
 
 const NS_PER_SECOND: i64 = 1_000_000_000;
 
@@ -97,10 +97,9 @@ impl Value<'_> {
     /// Appends the value as a `channel_values` field of the request.
     #[inline]
     pub(super) fn put(&self, out: &mut Vec<u8>) {
-        const FIELD: u8 = (field::CHANNEL_VALUES << 3 | 2) as u8;
         match *self {
             Self::Double(value) => {
-                let mut bytes = [FIELD, 9, 0x11, 0, 0, 0, 0, 0, 0, 0, 0];
+                let mut bytes = DOUBLE;
                 if let Some(place) = bytes.last_chunk_mut() {
                     *place = value.to_le_bytes();
                 }
@@ -127,6 +126,12 @@ impl Value<'_> {
         }
     }
 }
+
+/// What stands before each value of a request.
+const FIELD: u8 = (field::CHANNEL_VALUES << 3 | 2) as u8;
+
+/// A double as a `channel_values` field, but for its own bytes, the last eight.
+pub(super) const DOUBLE: [u8; 11] = [FIELD, 9, 0x11, 0, 0, 0, 0, 0, 0, 0, 0];
 
 #[inline]
 fn put_number(out: &mut Vec<u8>, field: u8, tag: u8, value: u64) {
@@ -181,14 +186,37 @@ impl Timestamp {
     pub(super) fn put(self, out: &mut Vec<u8>) {
         let seconds = self.0.div_euclid(NS_PER_SECOND) as u64;
         let nanos = self.0.rem_euclid(NS_PER_SECOND) as u64;
-        let part = |value| if value == 0 { 0 } else { 1 + varint_len(value) };
-        out.extend_from_slice(&[(field::TIMESTAMP << 3 | 2) as u8, (part(seconds) + part(nanos)) as u8]);
-        if seconds != 0 {
-            put_varint_field(out, 1, seconds);
+        if !(1..MAX_SHORT_SECONDS).contains(&seconds) || nanos == 0 {
+            return put_timestamp_parts(out, seconds, nanos);
         }
-        if nanos != 0 {
-            put_varint_field(out, 2, nanos);
-        }
+        // The whole field in one word: tag and length, tag and seconds, tag and ns.
+        let (seconds, seconds_len) = varint_word(seconds);
+        let (nanos, nanos_len) = varint_word(nanos);
+        let len = 2 + seconds_len + nanos_len;
+        let head = TIMESTAMP | (len as u128) << 8 | 0x08 << 16;
+        let tail = 0x10 | u128::from(nanos) << 8;
+        let field = head | u128::from(seconds) << 24 | tail << (24 + 8 * seconds_len);
+        let start = out.len();
+        out.extend_from_slice(&field.to_le_bytes());
+        out.truncate(start + 2 + len);
+    }
+}
+
+/// Seconds that take five bytes at most: until the year 2514.
+const MAX_SHORT_SECONDS: u64 = 1 << 34;
+
+const TIMESTAMP: u128 = (field::TIMESTAMP << 3 | 2) as u128;
+
+/// The same for any values.
+#[cold]
+fn put_timestamp_parts(out: &mut Vec<u8>, seconds: u64, nanos: u64) {
+    let part = |value| if value == 0 { 0 } else { 1 + varint_len(value) };
+    out.extend_from_slice(&[TIMESTAMP as u8, (part(seconds) + part(nanos)) as u8]);
+    if seconds != 0 {
+        put_varint_field(out, 1, seconds);
+    }
+    if nanos != 0 {
+        put_varint_field(out, 2, nanos);
     }
 }
 

@@ -96,6 +96,8 @@ impl Found {
     fn read(&mut self, path: &Path, bytes: &[u8], history: &History) -> Result<(), String> {
         let mut reader = SegmentReader::from_reader(path, Box::new(Cursor::new(bytes.to_vec()))).unwrap();
         let (mut next_seq, mut position) = (0, 0);
+        // Stale blocks may make the file another session's, whole: then it is read as that session's, as HEADER says.
+        let session = SegmentName::of_path(path).map(|name| name.session);
         if let Some(header) = reader.seal().and_then(|seal| seal.header.clone()) {
             self.header(&header);
         }
@@ -114,6 +116,7 @@ impl Found {
                         self.records.insert(seq, record.to_vec());
                     }
                 }
+                Event::Header(header) if header.session() != session => return Ok(()),
                 Event::Header(header) => self.header(&header),
                 Event::Schema(added) => self.flows.extend(added.flows),
                 Event::Mark(message) => {

@@ -1,37 +1,27 @@
 //! What recording threads and the writer thread share: the frame being filled, and what waits to be written.
+//!
+//! Two locks, always taken in this order: the one of [`Filling`], which a recording thread holds while it encodes, and the one
+//! of [`Backlog`], which the writer works on. They meet once a frame, so that neither waits for the other per record.
 
+mod backlog;
 mod waiting;
 mod writer_side;
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use self::waiting::Wakers;
+use self::backlog::Backlog;
+pub(super) use self::backlog::{Ticket, Work, WorkQueue};
 pub(super) use self::writer_side::Task;
 use super::clock::Clock;
 use super::error::RecordError;
 use super::flow_table::FlowTable;
-use super::frame_builder::{FilledFrame, FrameBuilder, buffer_bytes};
+use super::frame_builder::{FrameBuilder, buffer_bytes};
 use super::lost;
 use super::options::{OnFull, RecorderOptions};
-use crate::format::{AddedFlows, Dropped, Mark};
-use crate::segment::{PendingFrame, SegmentError};
-
-/// One piece of work for the writer.
-#[derive(Debug)]
-pub(super) enum Work {
-    Frame(FilledFrame),
-    Schema(AddedFlows),
-    Mark(Mark),
-    /// A MARK of the recorder's own: unlike one that somebody else makes, it accounts for seqs.
-    Dropped(Dropped),
-    Rotate,
-}
-
-/// Work in order, each piece with its ticket.
-pub(super) type WorkQueue = VecDeque<(Ticket, Work)>;
+use crate::format::Dropped;
+use crate::segment::SegmentError;
 
 /// What a call does when there is no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,49 +34,28 @@ pub(super) enum Patience {
     None,
 }
 
-/// Numbers pieces of work, so that somebody can wait for one to be durable. Several may share a number.
-pub(super) type Ticket = u64;
-
+/// What recording threads work on.
 #[derive(Debug)]
-pub(super) struct State {
+pub(super) struct Filling {
     pub(super) flows: FlowTable,
     pub(super) frame: FrameBuilder,
     pub(super) next_seq: u64,
-    work: WorkQueue,
-    frames_waiting: usize,
-    /// Records in those frames.
-    records_waiting: u64,
     /// The ticket of whatever is handed over next.
     next_ticket: Ticket,
-    /// Somebody waits until this ticket is durable.
-    wanted: Ticket,
-    /// All tickets before this one are durable.
-    durable_tickets: Ticket,
-    /// Buffers to use again.
-    buffers: Vec<Vec<u8>>,
     /// Records dropped and not yet named in a MARK.
     pending_drops: u64,
     pub(super) dropped: u64,
     /// Of the records in frames that were handed over.
     handed_over_bytes: u64,
     pub(super) non_finite: u64,
-    pub(super) finishing: bool,
-    /// The writer has ended: nothing more becomes durable.
-    ended: bool,
-    pub(super) failure: Option<Arc<SegmentError>>,
-    /// What was accepted and will never be durable, in order.
-    lost: Vec<PendingFrame>,
-    /// Tasks that wait for room.
-    room_wakers: Wakers,
-    /// Tasks that wait for something to be durable.
-    durable_wakers: Wakers,
-    /// The writer sleeps with nothing to do, and without a deadline.
-    writer_idle: bool,
+    /// The writer is to be told when a frame is begun: it has no deadline for it. Only while the frame is empty.
+    announce: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct Queue {
-    state: Mutex<State>,
+    filling: Mutex<Filling>,
+    backlog: Mutex<Backlog>,
     /// The writer waits here for work.
     work: Condvar,
     /// Recording threads wait here for a buffer.
@@ -94,8 +63,16 @@ pub(super) struct Queue {
     /// Threads wait here for something to be durable.
     durable: Condvar,
     durable_seq: AtomicU64,
+    /// As the backlog has it, for who fills a frame.
+    records_waiting: AtomicU64,
+    /// Nothing more is recorded. Set with `filling` locked.
+    finishing: AtomicBool,
+    /// Why nothing can be recorded any more. Set with both locked, and what then is lost collected.
+    failure: OnceLock<Arc<SegmentError>>,
     frame_bytes: usize,
     max_waiting: usize,
+    /// Frames for which a writer that lingers is woken.
+    wake_at: usize,
     /// Records that may wait for the writer.
     max_records: u64,
     /// Buffers kept to be used again: as many as ever are in use at a time, so that steady recording allocates none.
@@ -109,6 +86,9 @@ pub(super) struct Queue {
 /// them fill the memory.
 const MAX_OTHER_WORK: usize = 256;
 
+/// Most frames that wait for a writer that lingers: waking it for each one costs as much as encoding a hundred records.
+const MAX_WAKE_AT: usize = 8;
+
 const REASON: &str = "the disk was slower than what was recorded";
 
 impl Queue {
@@ -116,37 +96,32 @@ impl Queue {
         let RecorderOptions { frame_bytes, buffers: max_waiting, unsynced_bytes, on_full, .. } = *options;
         let mut frame = FrameBuilder::new(frame_bytes, clock.clone());
         frame.set_flow_count(flows.len());
-        let state = State {
+        let filling = Filling {
             flows,
             frame,
             next_seq: 0,
-            work: VecDeque::new(),
-            frames_waiting: 0,
-            records_waiting: 0,
             next_ticket: 1,
-            wanted: 0,
-            durable_tickets: 1,
-            buffers: Vec::new(),
             pending_drops: 0,
             dropped: 0,
             handed_over_bytes: 0,
             non_finite: 0,
-            finishing: false,
-            ended: false,
-            failure: None,
-            lost: Vec::new(),
-            room_wakers: Wakers::default(),
-            durable_wakers: Wakers::default(),
-            writer_idle: false,
+            announce: false,
         };
+        // Who watches frames, or counts the records that wait, wants them at once.
+        let at_once = options.tap.is_some() || options.waiting_records != u64::MAX;
         Self {
-            state: Mutex::new(state),
+            filling: Mutex::new(filling),
+            backlog: Mutex::new(Backlog::new()),
             work: Condvar::new(),
             space: Condvar::new(),
             durable: Condvar::new(),
             durable_seq: AtomicU64::new(0),
+            records_waiting: AtomicU64::new(0),
+            finishing: AtomicBool::new(false),
+            failure: OnceLock::new(),
             frame_bytes,
             max_waiting,
+            wake_at: if at_once { 1 } else { (max_waiting / 4).clamp(1, MAX_WAKE_AT) },
             max_records: options.waiting_records,
             max_spare: max_waiting.saturating_mul(2).saturating_add(unsynced_bytes / buffer_bytes(frame_bytes)),
             on_full,
@@ -155,231 +130,246 @@ impl Queue {
         }
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+    #[inline]
+    pub(super) fn lock(&self) -> MutexGuard<'_, Filling> {
         // No code that holds the lock panics; were it to, the state would still be whole.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.filling.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn backlog(&self) -> MutexGuard<'_, Backlog> {
+        self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn durable_seq(&self) -> u64 {
         self.durable_seq.load(Ordering::Acquire)
     }
 
-    /// Whether recording is possible at all.
-    pub(super) fn check(&self, state: &State) -> Result<(), RecordError> {
-        match self.failed(state) {
-            Some(failed) => Err(failed),
-            None if state.finishing => Err(RecordError::Finished),
-            None => Ok(()),
-        }
+    /// Why nothing can be recorded any more.
+    pub(super) fn failure(&self) -> Option<&Arc<SegmentError>> {
+        self.failure.get()
     }
 
-    fn failed(&self, state: &State) -> Option<RecordError> {
-        let source = state.failure.clone()?;
+    /// Whether recording is possible at all.
+    #[inline]
+    pub(super) fn check(&self) -> Result<(), RecordError> {
+        if self.failure.get().is_none() && !self.finishing.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        Err(self.failed().unwrap_or(RecordError::Finished))
+    }
+
+    fn failed(&self) -> Option<RecordError> {
+        let source = self.failure()?.clone();
         Some(RecordError::Failed { source, not_durable_from: self.durable_seq() })
     }
 
+    /// Records that wait for the writer.
+    #[inline]
+    pub(super) fn waiting(&self, filling: &Filling) -> u64 {
+        self.records_waiting.load(Ordering::Relaxed) + u64::from(filling.frame.count())
+    }
+
     /// Whether one more record may go into the frame, once the frame so far is handed over if that helps.
-    fn make_room(&self, state: &mut State) -> bool {
-        if !self.is_full(state) {
-            return true;
+    fn make_room(&self, filling: &mut Filling, backlog: &mut Backlog) -> bool {
+        if self.is_full(filling) && backlog.frames() < self.max_waiting && !filling.frame.is_empty() {
+            self.hand_over_frame(filling, backlog);
         }
-        if state.frames_waiting < self.max_waiting && !state.frame.is_empty() {
-            self.hand_over_frame(state);
-        }
-        !self.is_full(state)
+        !self.is_full(filling)
     }
 
     #[inline]
-    fn is_full(&self, state: &State) -> bool {
-        state.frame.len() >= self.frame_bytes || state.waiting() >= self.max_records
+    fn is_full(&self, filling: &Filling) -> bool {
+        filling.frame.len() >= self.frame_bytes || self.waiting(filling) >= self.max_records
     }
 
-    /// The state with room for a record in its frame; `None` if the record is to be dropped.
-    pub(super) fn admit(&self, patience: Patience) -> Result<Option<MutexGuard<'_, State>>, RecordError> {
-        let mut state = self.lock();
+    /// The frame with room for a record; `None` if the record is to be dropped.
+    #[inline]
+    pub(super) fn admit(&self, patience: Patience) -> Result<Option<MutexGuard<'_, Filling>>, RecordError> {
+        let filling = self.lock();
+        self.check()?;
+        if self.is_full(&filling) { self.admit_when_full(filling, patience) } else { Ok(Some(filling)) }
+    }
+
+    #[cold]
+    fn admit_when_full<'a>(
+        &'a self,
+        mut filling: MutexGuard<'a, Filling>,
+        patience: Patience,
+    ) -> Result<Option<MutexGuard<'a, Filling>>, RecordError> {
         loop {
-            self.check(&state)?;
-            if self.make_room(&mut state) {
-                return Ok(Some(state));
+            self.check()?;
+            let mut backlog = self.backlog();
+            if self.make_room(&mut filling, &mut backlog) {
+                drop(backlog);
+                return Ok(Some(filling));
             }
             match (self.on_full, patience) {
                 (_, Patience::None) | (OnFull::Block, Patience::NoWaiting) => return Err(RecordError::Full),
-                (OnFull::Block, _) => state = self.space.wait(state).unwrap_or_else(PoisonError::into_inner),
+                (OnFull::Block, _) => {
+                    drop(filling);
+                    drop(self.space.wait(backlog).unwrap_or_else(PoisonError::into_inner));
+                    filling = self.lock();
+                }
                 (OnFull::DropNewest, _) => {
-                    state.dropped += 1;
-                    state.pending_drops += 1;
+                    filling.dropped += 1;
+                    filling.pending_drops += 1;
                     return Ok(None);
                 }
-                (OnFull::DropOldest, _) => drop_oldest(&mut state),
+                (OnFull::DropOldest, _) => self.drop_oldest(&mut filling, &mut backlog),
             }
         }
+    }
+
+    fn drop_oldest(&self, filling: &mut Filling, backlog: &mut Backlog) {
+        filling.dropped += backlog.drop_oldest(REASON);
+        self.records_waiting.store(backlog.records(), Ordering::Relaxed);
     }
 
     /// Notes that a record was put into the frame; returns its seq and the ticket that it will have.
     #[inline]
-    pub(super) fn recorded(&self, state: &mut State) -> (u64, Ticket) {
-        let seq = state.next_seq;
-        state.next_seq += 1;
-        let ticket = state.next_ticket;
-        if self.is_full(state) && state.frames_waiting < self.max_waiting {
-            self.hand_over_frame(state);
-        } else if state.frame.count() == 1 && state.writer_idle {
-            // The writer must learn that there is a deadline now.
-            self.work.notify_one();
+    pub(super) fn recorded(&self, filling: &mut Filling) -> (u64, Ticket) {
+        let seq = filling.next_seq;
+        filling.next_seq += 1;
+        let ticket = filling.next_ticket;
+        if filling.announce {
+            self.announce(filling);
+        }
+        if self.is_full(filling) {
+            let mut backlog = self.backlog();
+            if backlog.frames() < self.max_waiting {
+                self.hand_over_frame(filling, &mut backlog);
+            }
         }
         (seq, ticket)
     }
 
-    fn hand_over_frame(&self, state: &mut State) {
-        let buffer = state.buffers.pop().unwrap_or_default();
-        let filled = state.frame.take(buffer, self.frame_bytes);
-        state.non_finite += filled.non_finite;
-        state.handed_over_bytes += filled.record_bytes();
-        state.frames_waiting += 1;
-        state.records_waiting += u64::from(filled.count);
-        self.push(state, Work::Frame(filled));
-        self.push_drops(state);
+    /// Tells the writer that there is a deadline now.
+    #[cold]
+    fn announce(&self, filling: &mut Filling) {
+        filling.announce = false;
+        // An interval that no clock can hold means never.
+        self.backlog().look_at = filling.frame.began().and_then(|began| began.checked_add(self.flush_interval));
+        self.work.notify_one();
+    }
+
+    fn hand_over_frame(&self, filling: &mut Filling, backlog: &mut Backlog) {
+        let buffer = backlog.buffers.pop().unwrap_or_default();
+        let filled = filling.frame.take(buffer, self.frame_bytes);
+        filling.non_finite += filled.non_finite;
+        filling.handed_over_bytes += filled.record_bytes();
+        // The next frame begins later than this one did.
+        let due = filled.began.and_then(|began| began.checked_add(self.flush_interval));
+        backlog.look_at = backlog.look_at.max(due);
+        self.push(filling, backlog, Work::Frame(filled));
+        self.push_drops(filling, backlog);
     }
 
     /// A MARK for the records dropped since the last one.
-    fn push_drops(&self, state: &mut State) {
-        let records = std::mem::take(&mut state.pending_drops);
+    fn push_drops(&self, filling: &mut Filling, backlog: &mut Backlog) {
+        let records = std::mem::take(&mut filling.pending_drops);
         if records > 0 {
-            self.push(state, Work::Dropped(Dropped { records, reason: REASON.to_owned(), first_seq: None }));
+            let dropped = Dropped { records, reason: REASON.to_owned(), first_seq: None };
+            self.push(filling, backlog, Work::Dropped(dropped));
         }
     }
 
-    fn push(&self, state: &mut State, work: Work) {
-        state.work.push_back((state.next_ticket, work));
-        state.next_ticket += 1;
-        self.work.notify_one();
+    fn push(&self, filling: &mut Filling, backlog: &mut Backlog, work: Work) {
+        let at_once = !backlog.lingering || !matches!(work, Work::Frame(_));
+        backlog.push(filling.next_ticket, work);
+        filling.next_ticket += 1;
+        self.records_waiting.store(backlog.records(), Ordering::Relaxed);
+        if at_once || backlog.frames() >= self.wake_at {
+            self.work.notify_one();
+        }
     }
 
     /// The state with room for the frame so far and one more piece of work. Waits for it under [`OnFull::Block`]; if
     /// `patient`, whatever the policy.
-    pub(super) fn room(&self, patient: bool) -> Result<MutexGuard<'_, State>, RecordError> {
-        let mut state = self.lock();
+    pub(super) fn room(&self, patient: bool) -> Result<MutexGuard<'_, Filling>, RecordError> {
         loop {
-            self.check(&state)?;
-            let others = state.work.len().saturating_sub(state.frames_waiting);
-            if others < MAX_OTHER_WORK && (state.frame.is_empty() || state.frames_waiting < self.max_waiting) {
-                return Ok(state);
+            let mut filling = self.lock();
+            self.check()?;
+            let mut backlog = self.backlog();
+            let others_fit = backlog.others() < MAX_OTHER_WORK;
+            if others_fit && (filling.frame.is_empty() || backlog.frames() < self.max_waiting) {
+                drop(backlog);
+                return Ok(filling);
             }
             match self.on_full {
-                OnFull::DropOldest if others < MAX_OTHER_WORK && !patient => drop_oldest(&mut state),
+                OnFull::DropOldest if others_fit && !patient => self.drop_oldest(&mut filling, &mut backlog),
                 OnFull::DropNewest | OnFull::DropOldest if !patient => return Err(RecordError::Full),
-                _ => state = self.space.wait(state).unwrap_or_else(PoisonError::into_inner),
+                _ => {
+                    drop(filling);
+                    drop(self.space.wait(backlog).unwrap_or_else(PoisonError::into_inner));
+                }
             }
         }
     }
 
     /// Hands over the frame so far, and then `work`, if any. Returns the ticket of the last piece.
-    pub(super) fn submit(&self, state: &mut State, work: Option<Work>) -> Ticket {
-        if !state.frame.is_empty() {
-            self.hand_over_frame(state);
+    pub(super) fn submit(&self, filling: &mut Filling, work: Option<Work>) -> Ticket {
+        let mut backlog = self.backlog();
+        if !filling.frame.is_empty() {
+            self.hand_over_frame(filling, &mut backlog);
         }
         if let Some(work) = work {
-            self.push(state, work);
+            self.push(filling, &mut backlog, work);
         }
-        state.next_ticket - 1
+        filling.next_ticket - 1
     }
 
     /// Returns when everything up to `ticket` is durable.
-    pub(super) fn wait_durable(&self, mut state: MutexGuard<'_, State>, ticket: Ticket) -> Result<(), RecordError> {
-        while state.durable_tickets <= ticket {
-            if let Some(failed) = self.failed(&state) {
+    pub(super) fn wait_durable(&self, ticket: Ticket) -> Result<(), RecordError> {
+        let mut backlog = self.backlog();
+        while backlog.durable_tickets <= ticket {
+            if let Some(failed) = self.failed() {
                 return Err(failed);
             }
-            if state.ended {
+            if backlog.ended {
                 return Err(RecordError::Finished);
             }
-            self.want(&mut state, ticket);
-            state = self.durable.wait(state).unwrap_or_else(PoisonError::into_inner);
+            self.want(&mut backlog, ticket);
+            backlog = self.durable.wait(backlog).unwrap_or_else(PoisonError::into_inner);
         }
         Ok(())
     }
 
     /// Asks the writer to make everything up to `ticket` durable.
-    fn want(&self, state: &mut State, ticket: Ticket) {
-        if state.wanted < ticket {
-            state.wanted = ticket;
+    fn want(&self, backlog: &mut Backlog, ticket: Ticket) {
+        if backlog.wanted < ticket {
+            backlog.wanted = ticket;
             self.work.notify_one();
         }
     }
 
     /// What was accepted and will never be durable; from now on it is the caller's.
     pub(super) fn take_lost(&self) -> Vec<(u64, Vec<u8>)> {
-        let lost = std::mem::take(&mut self.lock().lost);
+        let lost = std::mem::take(&mut self.backlog().lost);
         lost::requests(lost)
     }
 
     /// Wakes who waits for room.
-    fn wake_for_room(&self, mut state: MutexGuard<'_, State>) {
-        let wakers = state.room_wakers.take();
-        drop(state);
+    fn wake_for_room(&self, mut backlog: MutexGuard<'_, Backlog>) {
+        let wakers = backlog.room_wakers.take();
+        drop(backlog);
         self.space.notify_all();
         wakers.wake();
     }
 
     /// The session ends: the writer is to write what remains, and nobody can record any more.
     pub(super) fn finish(&self) {
-        let mut state = self.lock();
-        state.finishing = true;
+        let filling = self.lock();
+        self.finishing.store(true, Ordering::Release);
+        let backlog = self.backlog();
+        drop(filling);
         self.work.notify_all();
-        self.wake_for_room(state);
+        self.wake_for_room(backlog);
     }
 }
 
-impl State {
-    /// Records that wait for the writer.
-    #[inline]
-    pub(super) fn waiting(&self) -> u64 {
-        self.records_waiting + u64::from(self.frame.count())
-    }
-
+impl Filling {
     /// Bytes of all records that were given a seq.
     pub(super) fn recorded_bytes(&self) -> u64 {
         self.handed_over_bytes + self.frame.record_bytes()
     }
-
-    fn take_work(&mut self) -> WorkQueue {
-        self.frames_waiting = 0;
-        self.records_waiting = 0;
-        std::mem::take(&mut self.work)
-    }
-}
-
-impl Work {
-    /// The seqs that it accounts for: the first one, and the one behind the last.
-    fn seqs(&self) -> Option<(u64, u64)> {
-        match self {
-            Self::Frame(frame) => Some((frame.first_seq, frame.first_seq + u64::from(frame.count))),
-            Self::Dropped(dropped) => dropped.first_seq.map(|first| (first, first + dropped.records)),
-            Self::Schema(_) | Self::Mark(_) | Self::Rotate => None,
-        }
-    }
-}
-
-/// Drops the frame that has waited longest; the MARK that names its seqs takes its place, and grows with the next
-/// one dropped.
-fn drop_oldest(state: &mut State) {
-    let Some(at) = state.work.iter().position(|(_, work)| matches!(work, Work::Frame(_))) else { return };
-    let Some((ticket, Work::Frame(frame))) = state.work.remove(at) else { return };
-    state.frames_waiting -= 1;
-    let records = u64::from(frame.count);
-    state.records_waiting -= records;
-    state.dropped += records;
-    if state.buffers.is_empty() {
-        state.buffers.push(frame.buffer);
-    }
-    let before = at.checked_sub(1).and_then(|before| state.work.get_mut(before));
-    if let Some((at, Work::Dropped(dropped))) = before
-        && dropped.first_seq.is_some_and(|first| first + dropped.records == frame.first_seq)
-    {
-        dropped.records += records;
-        *at = ticket;
-        return;
-    }
-    let dropped = Dropped { records, reason: REASON.to_owned(), first_seq: Some(frame.first_seq) };
-    state.work.insert(at, (ticket, Work::Dropped(dropped)));
 }

@@ -3,7 +3,9 @@
 use std::panic::catch_unwind;
 use std::task::{Context, Poll, Waker};
 
-use super::{Queue, State, Ticket, Work};
+use super::Queue;
+#[cfg(feature = "sim")]
+use super::Ticket;
 use crate::record::error::RecordError;
 use crate::record::options::OnFull;
 
@@ -35,29 +37,33 @@ impl Queue {
     /// Asks for all that was recorded to be made durable, as `wait_durable` does, but doesn't wait.
     #[cfg(feature = "sim")]
     pub(in crate::record) fn ask_durable(&self) -> Result<Ticket, RecordError> {
-        let mut state = self.room(true)?;
-        let ticket = self.submit(&mut state, None);
-        self.want(&mut state, ticket);
+        let mut filling = self.room(true)?;
+        let ticket = self.submit(&mut filling, None);
+        self.want(&mut self.backlog(), ticket);
         Ok(ticket)
     }
 
     /// What has become of that: `None` if it isn't decided.
     #[cfg(feature = "sim")]
     pub(in crate::record) fn made_durable(&self, ticket: Ticket) -> Option<Result<(), RecordError>> {
-        let state = self.lock();
-        if state.durable_tickets > ticket {
+        let backlog = self.backlog();
+        if backlog.durable_tickets > ticket {
             return Some(Ok(()));
         }
-        self.failed(&state).or_else(|| state.ended.then_some(RecordError::Finished)).map(Err)
+        self.failed().or_else(|| backlog.ended.then_some(RecordError::Finished)).map(Err)
     }
 
     /// Ready when a record that may not wait would find room, or fail for another reason.
     pub(in crate::record) fn poll_room(&self, context: &Context<'_>) -> Poll<()> {
-        let mut state = self.lock();
-        if self.on_full != OnFull::Block || self.check(&state).is_err() || self.make_room(&mut state) {
+        let mut filling = self.lock();
+        if self.on_full != OnFull::Block || self.check().is_err() || !self.is_full(&filling) {
             return Poll::Ready(());
         }
-        state.room_wakers.add(context.waker());
+        let mut backlog = self.backlog();
+        if self.make_room(&mut filling, &mut backlog) {
+            return Poll::Ready(());
+        }
+        backlog.room_wakers.add(context.waker());
         Poll::Pending
     }
 
@@ -71,37 +77,24 @@ impl Queue {
         if self.durable_seq() > seq {
             return Poll::Ready(Ok(()));
         }
-        let mut state = self.lock();
+        let filling = self.lock();
+        let mut backlog = self.backlog();
         if self.durable_seq() > seq {
             return Poll::Ready(Ok(()));
         }
-        if let Some(failed) = self.failed(&state) {
+        if let Some(failed) = self.failed() {
             return Poll::Ready(Err(failed));
         }
-        if state.ended {
+        if backlog.ended {
             return Poll::Ready(Err(RecordError::Finished));
         }
-        if ask && seq < state.next_seq {
-            let ticket = state.ticket_of(seq);
-            self.want(&mut state, ticket);
+        if ask && seq < filling.next_seq {
+            let is_filling = seq >= filling.frame.first_seq();
+            let ticket = if is_filling { filling.next_ticket } else { backlog.ticket_of(seq) };
+            self.want(&mut backlog, ticket);
         }
-        state.durable_wakers.add(context.waker());
+        backlog.durable_wakers.add(context.waker());
         Poll::Pending
-    }
-}
-
-impl State {
-    /// The ticket that stands for this record's durability.
-    fn ticket_of(&self, seq: u64) -> Ticket {
-        if seq >= self.frame.first_seq() {
-            return self.next_ticket;
-        }
-        let holds = |work: &Work| work.seqs().is_some_and(|(first, end)| (first..end).contains(&seq));
-        if let Some((ticket, _)) = self.work.iter().find(|(_, work)| holds(work)) {
-            return *ticket;
-        }
-        // The writer has it already, with all that came before what waits.
-        self.work.front().map_or(self.next_ticket, |(ticket, _)| *ticket) - 1
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::{Queue, State, Ticket, Work, WorkQueue};
+use super::backlog::Backlog;
+use super::{Filling, Queue, Ticket, Work, WorkQueue};
 use crate::record::lost;
 use crate::segment::{PendingFrame, SegmentError};
 
@@ -18,114 +19,146 @@ pub(in crate::record) enum Task {
     Finish(WorkQueue),
 }
 
+/// After work, the writer looks for more by itself, so that who records at full speed needn't wake it for each frame.
+const LINGER: Duration = Duration::from_millis(1);
+
 impl Queue {
     /// Waits for work, until `deadline` if there is one; the frame being filled has a deadline of its own.
     pub(in crate::record) fn next_task(&self, deadline: Option<Instant>) -> Task {
-        let mut state = self.lock();
+        let mut backlog = self.backlog();
+        let mut linger = true;
         let task = loop {
             let now = self.clock.now();
-            if let Some(task) = self.ready(&mut state, now) {
+            if self.must_look(&backlog, now) {
+                drop(backlog);
+                let mut filling = self.lock();
+                backlog = self.backlog();
+                self.look(&mut filling, &mut backlog, now);
+            }
+            if let Some(task) = self.ready(&mut backlog) {
                 break task;
             }
-            let frame_due = self.frame_due(&state);
-            // A frame that is begun while the writer sleeps wakes it, to learn of the frame's deadline.
-            state.writer_idle = state.frame.is_empty();
-            state = match [deadline, frame_due].into_iter().flatten().min() {
-                None => self.work.wait(state).unwrap_or_else(PoisonError::into_inner),
+            let until = [deadline, backlog.look_at].into_iter().flatten().min();
+            let moment = if std::mem::take(&mut linger) { now.checked_add(LINGER) } else { None };
+            backlog.lingering = moment.is_some();
+            backlog = match moment.into_iter().chain(until).min() {
+                None => self.work.wait(backlog).unwrap_or_else(PoisonError::into_inner),
                 Some(until) if until <= now => return Task::Timeout,
-                Some(until) => self.work.wait_timeout(state, until - now).unwrap_or_else(PoisonError::into_inner).0,
+                Some(until) => self.work.wait_timeout(backlog, until - now).unwrap_or_else(PoisonError::into_inner).0,
             };
-            state.writer_idle = false;
+            backlog.lingering = false;
         };
-        self.wake_for_room(state);
+        self.wake_for_room(backlog);
         task
     }
 
     /// What there is to do now, without waiting for any; `None` if nothing is.
     #[cfg(feature = "sim")]
     pub(in crate::record) fn task_now(&self, deadline: Option<Instant>) -> Option<Task> {
-        let (mut state, now) = (self.lock(), self.clock.now());
+        let (mut filling, now) = (self.lock(), self.clock.now());
+        let mut backlog = self.backlog();
+        self.look(&mut filling, &mut backlog, now);
+        drop(filling);
         let timeout = || deadline.is_some_and(|deadline| deadline <= now).then_some(Task::Timeout);
-        let task = self.ready(&mut state, now).or_else(timeout)?;
-        self.wake_for_room(state);
+        let task = self.ready(&mut backlog).or_else(timeout)?;
+        self.wake_for_room(backlog);
         Some(task)
     }
 
-    /// When the frame that is being filled is to be written though it isn't full.
-    fn frame_due(&self, state: &State) -> Option<Instant> {
+    /// Whether the frame that is being filled may have to be written as it is.
+    fn must_look(&self, backlog: &Backlog, now: Instant) -> bool {
+        let finishing = self.finishing.load(Ordering::Acquire);
+        finishing || backlog.filling_is_wanted() || backlog.look_at.is_none_or(|due| due <= now)
+    }
+
+    /// Hands over the frame that is being filled if it is due, or else notes when it will be.
+    fn look(&self, filling: &mut Filling, backlog: &mut Backlog, now: Instant) {
+        let finishing = self.finishing.load(Ordering::Acquire);
         // An interval that no clock can hold means never.
-        state.frame.began().and_then(|began| began.checked_add(self.flush_interval))
+        let due = filling.frame.began().and_then(|began| began.checked_add(self.flush_interval));
+        // Somebody waits for what is in the frame, or it has lain long enough.
+        let is_due = finishing || backlog.filling_is_wanted() || due.is_some_and(|due| due <= now);
+        if !filling.frame.is_empty() && is_due {
+            self.hand_over_frame(filling, backlog);
+        }
+        if finishing {
+            self.push_drops(filling, backlog);
+        }
+        backlog.look_at = if filling.frame.is_empty() { None } else { due };
+        filling.announce = filling.frame.is_empty();
     }
 
     /// What waits to be done.
-    fn ready(&self, state: &mut State, now: Instant) -> Option<Task> {
-        let wanted = state.wanted >= state.durable_tickets;
-        // Somebody waits for what is in the frame, or it has lain long enough.
-        let due = state.wanted >= state.next_ticket || self.frame_due(state).is_some_and(|due| due <= now);
-        if !state.frame.is_empty() && (due || state.finishing) {
-            self.hand_over_frame(state);
+    fn ready(&self, backlog: &mut Backlog) -> Option<Task> {
+        let wanted = backlog.sync_is_wanted();
+        let finishing = self.finishing.load(Ordering::Acquire);
+        if !finishing && backlog.is_empty() && !wanted {
+            return None;
         }
-        if state.finishing {
-            self.push_drops(state);
-            return Some(Task::Finish(state.take_work()));
-        }
-        (!state.work.is_empty() || wanted).then(|| Task::Write(state.take_work(), wanted))
+        let work = backlog.take();
+        self.records_waiting.store(0, Ordering::Relaxed);
+        Some(if finishing { Task::Finish(work) } else { Task::Write(work, wanted) })
     }
 
     /// Wakes who waits for something to be durable.
-    fn wake_for_durable(&self, mut state: MutexGuard<'_, State>) {
-        let wakers = state.durable_wakers.take();
-        drop(state);
+    fn wake_for_durable(&self, mut backlog: MutexGuard<'_, Backlog>) {
+        let wakers = backlog.durable_wakers.take();
+        drop(backlog);
         self.durable.notify_all();
         wakers.wake();
     }
 
     /// Gives buffers back to be filled again.
     pub(in crate::record) fn recycle(&self, buffers: impl IntoIterator<Item = Vec<u8>>) {
-        let mut state = self.lock();
-        for buffer in buffers {
-            // One that a huge record has made grow isn't kept, nor one that was never a frame's.
-            let fits = (self.frame_bytes..=4 * self.frame_bytes.max(64 << 10)).contains(&buffer.capacity());
-            if fits && state.buffers.len() < self.max_spare {
-                state.buffers.push(buffer);
-            }
+        // One that a huge record has made grow isn't kept, nor one that was never a frame's.
+        let most = 4 * self.frame_bytes.max(64 << 10);
+        let fit = buffers.into_iter().filter(|buffer| (self.frame_bytes..=most).contains(&buffer.capacity()));
+        let mut fit = fit.peekable();
+        if fit.peek().is_some() {
+            let mut backlog = self.backlog();
+            let room = self.max_spare.saturating_sub(backlog.buffers.len());
+            backlog.buffers.extend(fit.take(room));
         }
     }
 
     /// Everything up to `ticket` is durable, and all records before `seq`.
     pub(in crate::record) fn set_durable(&self, ticket: Ticket, seq: u64) {
-        let mut state = self.lock();
-        state.durable_tickets = state.durable_tickets.max(ticket + 1);
+        let mut backlog = self.backlog();
+        backlog.durable_tickets = backlog.durable_tickets.max(ticket + 1);
         self.durable_seq.fetch_max(seq, Ordering::AcqRel);
-        self.wake_for_durable(state);
+        self.wake_for_durable(backlog);
     }
 
     /// Nothing is recorded any more. `unsynced` was written and isn't durable, `at_hand` was taken and not yet written.
     pub(in crate::record) fn fail(&self, error: Arc<SegmentError>, unsynced: Vec<PendingFrame>, at_hand: WorkQueue) {
-        let mut state = self.lock();
-        state.failure = Some(error);
-        if !state.frame.is_empty() {
-            self.hand_over_frame(&mut state);
+        let mut filling = self.lock();
+        let mut backlog = self.backlog();
+        // Whoever learns of it finds here what is lost.
+        let _ = self.failure.set(error);
+        if !filling.frame.is_empty() {
+            self.hand_over_frame(&mut filling, &mut backlog);
         }
-        let waiting = state.take_work();
-        state.lost = unsynced;
-        state.lost.extend(at_hand.into_iter().chain(waiting).filter_map(|(_, work)| match work {
+        drop(filling);
+        let waiting = backlog.take();
+        self.records_waiting.store(0, Ordering::Relaxed);
+        backlog.lost = unsynced;
+        backlog.lost.extend(at_hand.into_iter().chain(waiting).filter_map(|(_, work)| match work {
             Work::Frame(filled) => Some(lost::uncompressed(filled)),
             _ => None,
         }));
-        state.buffers = Vec::new();
-        drop(state);
+        backlog.buffers = Vec::new();
+        drop(backlog);
         self.wake_all();
     }
 
     /// The writer has ended: whoever still waits, waits in vain.
     pub(in crate::record) fn end(&self) {
-        self.lock().ended = true;
+        self.backlog().ended = true;
         self.wake_all();
     }
 
     fn wake_all(&self) {
-        self.wake_for_durable(self.lock());
-        self.wake_for_room(self.lock());
+        self.wake_for_durable(self.backlog());
+        self.wake_for_room(self.backlog());
     }
 }
