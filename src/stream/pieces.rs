@@ -14,6 +14,9 @@ use crate::record::RecordError;
 /// Bytes after which a piece is full.
 const PIECE_BYTES: usize = 64 << 10;
 
+/// Room that a piece has beyond that, so that the record that fills it rarely makes it grow.
+const SLACK_BYTES: usize = 4 << 10;
+
 /// Bytes before each record: its length.
 const PREFIX_BYTES: usize = 4;
 
@@ -173,7 +176,8 @@ impl Pieces {
         leg: &Arc<Leg>,
         encode: impl FnOnce(&mut Vec<u8>) -> Result<bool, RecordError>,
     ) -> Result<u64, OfferError> {
-        let mut state = self.lock();
+        let mut guard = self.lock();
+        let state = &mut *guard;
         if state.closed.is_some() {
             return Err(OfferError::Closed);
         }
@@ -181,39 +185,35 @@ impl Pieces {
             return Err(OfferError::Full);
         }
         let seq = state.next_seq;
-        let (mut piece, before) = state.open_piece(leg);
-        let start = piece.payload.len();
+        let Some(piece) = state.open_piece(leg) else { return Err(OfferError::Full) };
+        // Whoever waits takes whole pieces: it is enough to tell of each one's beginning.
+        let (is_new, start) = (piece.count == 0, piece.payload.len());
         piece.payload.extend_from_slice(&[0; PREFIX_BYTES]);
-        let encoded = encode(&mut piece.payload);
-        let length = (piece.payload.len() - start - PREFIX_BYTES) as u32;
-        let encoded = match encoded {
-            Ok(bare) => {
-                if let Some(prefix) = piece.payload.get_mut(start..).and_then(<[u8]>::first_chunk_mut) {
-                    *prefix = length.to_le_bytes();
-                }
-                piece.bare &= bare;
-                piece.count += 1;
-                state.next_seq += 1;
-                state.offered_bytes += u64::from(length);
-                state.requests += 1;
-                state.bytes += piece.bytes() - before;
-                Ok(seq)
-            }
+        let bare = match encode(&mut piece.payload) {
+            Ok(bare) => bare,
             Err(error) => {
                 piece.payload.truncate(start);
-                Err(OfferError::Record(error))
+                if is_new {
+                    state.queue.pop_back();
+                }
+                return Err(OfferError::Record(error));
             }
         };
-        // Whoever waits takes whole pieces: it is enough to tell of each one's beginning.
-        let is_new = piece.count == 1;
-        if piece.count > 0 {
-            state.queue.push_back(piece);
+        let length = piece.payload.len() - start - PREFIX_BYTES;
+        if let Some(prefix) = piece.payload.get_mut(start..).and_then(<[u8]>::first_chunk_mut) {
+            *prefix = (length as u32).to_le_bytes();
         }
-        drop(state);
+        piece.bare &= bare;
+        piece.count += 1;
+        state.next_seq += 1;
+        state.offered_bytes += length as u64;
+        state.requests += 1;
+        state.bytes += PREFIX_BYTES + length;
+        drop(guard);
         if is_new {
             self.news.notify_one();
         }
-        encoded
+        Ok(seq)
     }
 
     /// The oldest piece; waits for one. `None` when the queue is closed and empty. Nothing is lost if it is dropped.
@@ -287,13 +287,14 @@ impl State {
             && self.bytes + self.unsettled_bytes < capacity.bytes
     }
 
-    /// The piece that is being filled, taken out of the queue, or a new one; and its bytes.
-    fn open_piece(&mut self, leg: &Arc<Leg>) -> (Piece, usize) {
+    /// The piece that is being filled, or a new one: the last in the queue.
+    fn open_piece(&mut self, leg: &Arc<Leg>) -> Option<&mut Piece> {
         let fits = |last: &Piece| Arc::ptr_eq(&last.leg, leg) && last.bytes() < PIECE_BYTES;
-        let last = if self.queue.back().is_some_and(fits) { self.queue.pop_back() } else { None };
-        let piece = last.unwrap_or_else(|| Piece::new(leg.clone(), self.next_seq, 0, true, Vec::new()));
-        let bytes = piece.bytes();
-        (piece, bytes)
+        if !self.queue.back().is_some_and(fits) {
+            let payload = Vec::with_capacity(PIECE_BYTES + SLACK_BYTES);
+            self.queue.push_back(Piece::new(leg.clone(), self.next_seq, 0, true, payload));
+        }
+        self.queue.back_mut()
     }
 
     /// Gives up some of the oldest requests, as long as there are too many; a single one always has room.

@@ -293,10 +293,10 @@ impl<'a> Work<'a> {
         self.refused_kept += kept.len();
         refused.for_each(|seq| drop(gone.insert(seq..seq + 1)));
         let is_stopped = settled.stop.is_some();
-        for (seq, request) in window.requests().filter(|_| is_stopped || !kept.is_empty()) {
-            if kept.contains(&seq) || (is_stopped && !gone.contains(seq)) {
-                self.sent.handed_back.push((seq, request));
-            }
+        // Requests are decoded only where some are handed back.
+        if is_stopped || !kept.is_empty() {
+            let is_handed_back = |seq| kept.contains(&seq) || (is_stopped && !gone.contains(seq));
+            self.sent.handed_back.extend(window.requests().filter(|(seq, _)| is_handed_back(*seq)));
         }
         if let Some(stop) = settled.stop {
             // Before there is room again: nobody is to send what won't be delivered.
