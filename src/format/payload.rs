@@ -172,6 +172,23 @@ mod tests {
     }
 
     #[test]
+    fn what_the_values_of_noise_have_in_common_is_found() {
+        // Doubles between 1 and 2: between the random bytes of two values stand five that are known, and one by half.
+        let mut random = 7_u64;
+        let mut value = || {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let [.., a, b] = (1.0 + (random >> 12) as f64 / (1_u64 << 52) as f64).to_le_bytes();
+            let [c, d, e, f, g, h, ..] = (random >> 12).to_le_bytes();
+            [0x22, 9, 0x11, c, d, e, f, g, h, a, b]
+        };
+        let raw: Vec<u8> = (0..6000).flat_map(|_| value()).collect();
+        let mut out = Vec::new();
+        PayloadEncoder::new(Compression::default()).unwrap().compress(&raw, &mut out).unwrap();
+        let part = out.len() as f64 / raw.len() as f64;
+        assert!(part < 0.7, "{part}");
+    }
+
+    #[test]
     fn what_does_not_shrink_is_stored_as_it_is() {
         let mut out = Vec::new();
         let codec = PayloadEncoder::new(Compression::Zstd(1)).unwrap().compress(b"\x01\x9f\x33", &mut out);

@@ -281,3 +281,87 @@ fn put_doubles(template: &[u8], values: &[Value<'_>], out: &mut Vec<u8>) -> Opti
     }
     Some(non_finite)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use prost::Message;
+    use sift_rs::ingest::v1::ingest_with_config_data_channel_value::Type;
+    use sift_rs::ingest::v1::{IngestWithConfigDataChannelValue, IngestWithConfigDataStreamRequest as Request};
+
+    use super::super::encoder::Encoder;
+    use super::super::schema::{Channel, FlowSchema, Schema};
+    use super::*;
+
+    fn encoder(flow: &str, types: &[DataType]) -> (Encoder, Flow) {
+        let channels =
+            types.iter().enumerate().map(|(at, data_type)| Channel::new(format!("channel {at}"), *data_type));
+        let schema = Schema::new("asset", "key").flow(channels.fold(FlowSchema::new(flow), FlowSchema::channel));
+        let encoder = Encoder::new(&schema).unwrap();
+        let flow = encoder.flow(flow).unwrap();
+        (encoder, flow)
+    }
+
+    fn encoded(flow: &str, ns: i64, values: &[Option<f64>]) -> Vec<u8> {
+        let of = |value: &Option<f64>| match value {
+            Some(value) => Type::Double(*value),
+            None => Type::Empty(pbjson_types::Empty {}),
+        };
+        let value = |value| IngestWithConfigDataChannelValue { r#type: Some(of(value)) };
+        let (seconds, nanos) = (ns.div_euclid(1_000_000_000), ns.rem_euclid(1_000_000_000) as i32);
+        Request {
+            flow: flow.to_owned(),
+            timestamp: Some(pbjson_types::Timestamp { seconds, nanos }),
+            channel_values: values.iter().map(value).collect(),
+            ..Request::default()
+        }
+        .encode_to_vec()
+    }
+
+    fn time() -> impl Strategy<Value = i64> {
+        prop_oneof![
+            any::<i64>(),
+            Just(0),
+            Just(1),
+            Just(-1),
+            Just(i64::MIN),
+            Just(i64::MAX),
+            (-10_i64..10).prop_map(|seconds| seconds * 1_000_000_000),
+            1_500_000_000_000_000_000_i64..2_500_000_000_000_000_000,
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn doubles_are_encoded_as_prost_has_it_however_many(
+            name in "[a-z]{1,70}",
+            ns in time(),
+            values in prop::collection::vec(prop::option::weighted(0.97, any::<f64>()), 1..40),
+        ) {
+            let (encoder, flow) = encoder(&name, &vec![DataType::Double; values.len()]);
+            let given: Vec<_> = values.iter().map(|value| value.map_or(super::Value::Empty, super::Value::Double)).collect();
+            let mut out = vec![7; 3];
+            encoder.encode(&flow, Timestamp::from_unix_ns(ns), &given, &mut out).unwrap();
+            prop_assert_eq!(&out[3..], &encoded(&name, ns, &values)[..]);
+            let non_finite = values.iter().flatten().filter(|value| !value.is_finite()).count() as u64;
+            prop_assert_eq!(flow.encode(Timestamp::from_unix_ns(ns), &given, &mut out).unwrap(), non_finite);
+        }
+    }
+
+    #[test]
+    fn a_value_of_another_type_leaves_nothing_behind_wherever_it_stands() {
+        for (count, at) in [(3, 2), (4, 0), (4, 3), (20, 19)] {
+            let (encoder, flow) = encoder("flow", &vec![DataType::Double; count]);
+            let mut values = vec![super::Value::Double(1.0); count];
+            values[at] = super::Value::Float(1.0);
+            let mut out = vec![7; 3];
+            let wrong = encoder.encode(&flow, Timestamp::from_unix_ns(1), &values, &mut out).unwrap_err();
+            let channel_at = format!("channel {at}");
+            assert!(
+                matches!(&wrong, RecordError::ValueType { channel, .. } if *channel == channel_at),
+                "{count} {at}: {wrong}"
+            );
+            assert_eq!(out, [7; 3]);
+        }
+    }
+}

@@ -7,12 +7,14 @@ mod contestant;
 #[allow(dead_code, reason = "shared with the tests, which use all of it")]
 #[path = "../../../tests/it/support/destination.rs"]
 mod destination;
+mod growth;
 mod limits;
 mod measure;
 #[path = "../../../tests/it/support/null_storage.rs"]
 mod null_storage;
 mod ours;
 mod peer;
+mod plot;
 mod stalling;
 mod table;
 mod workload;
@@ -23,6 +25,7 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 use contestant::{Contestant, Job};
 use destination::{Mood, Raw};
+use growth::Ground;
 use measure::{Measured, in_child};
 use table::{COMPARISONS, Comparison, HEAD, Place, line};
 use workload::Workload;
@@ -54,6 +57,14 @@ struct Args {
     #[arg(long)]
     json: Option<PathBuf>,
 
+    /// Measures how our cost grows instead, up to this power of ten of records, and prints tables
+    #[arg(long, value_name = "POWER", conflicts_with_all = ["rounds", "only", "json"])]
+    growth: Option<u32>,
+
+    /// Writes a plot of that to this file
+    #[arg(long, requires = "growth")]
+    svg: Option<PathBuf>,
+
     /// Does one job and prints what it took
     #[arg(long, hide = true, requires_all = ["workload", "records", "dir", "uri"])]
     child: Option<Contestant>,
@@ -76,7 +87,20 @@ fn main() -> Result<(), String> {
         println!("{}", serde_json::to_string(&measured).map_err(|error| error.to_string())?);
         return Ok(());
     }
-    compare(&args)
+    match args.growth {
+        Some(most) => grow(&args, most),
+        None => compare(&args),
+    }
+}
+
+fn grow(args: &Args, most: u32) -> Result<(), String> {
+    let stage = Stage::new(args)?;
+    let (tables, plot) = growth::measure(&Ground { dir: stage.memory.path(), uri: stage.server.uri(), most });
+    println!("{tables}");
+    match &args.svg {
+        Some(file) => std::fs::write(file, plot).map_err(|error| format!("{}: {error}", file.display())),
+        None => Ok(()),
+    }
 }
 
 fn compare(args: &Args) -> Result<(), String> {

@@ -1,12 +1,13 @@
 //! This library's ways.
 
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::Arc;
 
 use sift_replay::catalog::{Catalog, discover};
 use sift_replay::format::Compression;
 use sift_replay::record::{Recorder, RecorderOptions, Timestamp};
-use sift_replay::replay::{Lanes, ReplayOptions, State, StateDirs, Work, replay as replay_all};
+use sift_replay::replay::{Lanes, ReplayOptions, State, StateDirs, Work};
 use sift_replay::segment::{Disk, Storage};
 use sift_replay::sift::{Destination, DestinationOptions};
 use sift_replay::stream::{
@@ -77,19 +78,24 @@ pub(crate) fn record_calls(job: &Job, stalling: bool) -> Measured {
 }
 
 pub(crate) fn replay(job: &Job) -> Measured {
-    let runtime = runtime();
-    let state_dir = tempfile::tempdir().expect("a directory");
-    let options = DestinationOptions { uri: Some(job.uri.clone()), ..DestinationOptions::default() };
-    let destination = Destination::resolve(&options).expect("a destination");
-    let paths = [job.dir.clone()];
-    here(state_dir.path(), || {
-        let lanes = runtime.block_on(Lanes::open(&destination, NonZeroUsize::new(LANES).expect("some")));
-        let state = State::open(Arc::new(Disk), StateDirs::resolve(&paths, Some(state_dir.path()))).expect("state");
-        let work = Work::once(&paths, Catalog::build(discover(&paths).expect("it is there")));
-        let report = runtime.block_on(replay_all(&lanes.expect("lanes"), &state, work, &ReplayOptions::default(), &()));
-        assert_eq!(report.totals.records_acknowledged, job.records, "{report:?}");
+    here(Path::new(""), || {
+        replay_all(&job.dir, &job.uri, NonZeroUsize::new(LANES).expect("some"), job.records);
         job.records
     })
+}
+
+/// Replays all that is in `dir`, as `sift-replay DIR` does.
+pub(crate) fn replay_all(dir: &Path, uri: &str, lanes: NonZeroUsize, records: u64) {
+    let runtime = runtime();
+    let state_dir = tempfile::tempdir().expect("a directory");
+    let options = DestinationOptions { uri: Some(uri.to_owned()), ..DestinationOptions::default() };
+    let destination = Destination::resolve(&options).expect("a destination");
+    let paths = [dir.to_owned()];
+    let lanes = runtime.block_on(Lanes::open(&destination, lanes)).expect("lanes");
+    let state = State::open(Arc::new(Disk), StateDirs::resolve(&paths, Some(state_dir.path()))).expect("state");
+    let work = Work::once(&paths, Catalog::build(discover(&paths).expect("it is there")));
+    let report = runtime.block_on(sift_replay::replay::replay(&lanes, &state, work, &ReplayOptions::default(), &()));
+    assert_eq!(report.totals.records_acknowledged, records, "{report:?}");
 }
 
 pub(crate) fn verify(job: &Job) -> Measured {
