@@ -26,8 +26,8 @@ pub(crate) struct Input {
     pub(crate) rows: Arc<[Vec<Value<'static>>]>,
     /// How many a pass handles.
     pub(crate) records: usize,
-    /// The same records, as frames have them.
-    pub(crate) payloads: Arc<[Payload]>,
+    /// The same records, as frames have them. They are never freed, so that they can be looked into beforehand.
+    pub(crate) payloads: &'static [Payload],
 }
 
 /// A frame's records.
@@ -35,13 +35,8 @@ pub(crate) struct Payload {
     pub(crate) first_seq: u64,
     pub(crate) count: u32,
     pub(crate) times: TimeRange,
-    pub(crate) bytes: Vec<u8>,
-}
-
-impl Payload {
-    pub(crate) fn records(&self) -> Records<'_> {
-        Records::parse(&self.bytes, self.count).expect("records")
-    }
+    pub(crate) bytes: &'static [u8],
+    pub(crate) records: Records<'static>,
 }
 
 impl Input {
@@ -51,7 +46,7 @@ impl Input {
             None => (mixed_schema(), (0..ROWS).map(mixed_row).collect()),
         };
         let records = PASS_BYTES / (RECORD_PREFIX_BYTES + encoded_bytes(&schema, &rows[0]));
-        let mut input = Self { schema, rows: rows.into(), records, payloads: Arc::new([]) };
+        let mut input = Self { schema, rows: rows.into(), records, payloads: &[] };
         input.payloads = payloads(&segment(&input, Compression::None));
         input
     }
@@ -130,13 +125,15 @@ pub(crate) fn read(segment: &Arc<[u8]>) -> SegmentReader {
     SegmentReader::from_reader(Path::new("segment"), Box::new(file)).expect("a segment")
 }
 
-fn payloads(segment: &Arc<[u8]>) -> Arc<[Payload]> {
+fn payloads(segment: &Arc<[u8]>) -> &'static [Payload] {
     let (mut reader, mut payloads) = (read(segment), Vec::new());
     while let Some(event) = reader.next_event().expect("an event") {
         if let Event::Records(batch) = event {
             let (first_seq, count, times) = (batch.first_seq, batch.count, batch.times);
-            payloads.push(Payload { first_seq, count, times, bytes: batch.payload.to_vec() });
+            let bytes: &'static [u8] = batch.payload.to_vec().leak();
+            let records = Records::parse(bytes, count).expect("records");
+            payloads.push(Payload { first_seq, count, times, bytes, records });
         }
     }
-    payloads.into()
+    payloads.leak()
 }
