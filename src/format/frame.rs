@@ -304,6 +304,7 @@ impl FrameHeader {
 }
 
 /// The next `N` bytes of `rest`.
+#[inline]
 pub(crate) fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     let (head, tail) = rest.split_first_chunk::<N>()?;
     *rest = tail;

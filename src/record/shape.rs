@@ -21,6 +21,9 @@ const FREE: u8 = 0;
 /// A varint's byte: any bits, as long as it goes on, or ends, as it did.
 const VARINT: u8 = 0x80;
 
+/// The highest bits of a double's exponent, and of a float's, in the byte with the sign.
+const EXPONENT: u8 = 0x7f;
+
 /// A sound record, and where another one may differ.
 #[derive(Debug, Clone)]
 struct Shape {
@@ -32,6 +35,9 @@ struct Shape {
     /// Where the time's parts stand; nowhere, if they are 0.
     seconds: Range<usize>,
     nanos: Range<usize>,
+    /// The bits that are set in a number's first byte, counted from its sign, if it is NaN or infinite; 0 in all other
+    /// bytes.
+    exponents: Vec<u8>,
     /// Where numbers begin that may be NaN or infinite.
     doubles: Vec<usize>,
     floats: Vec<usize>,
@@ -53,15 +59,16 @@ impl Shapes {
     /// What checking this record would find, if one like it was sound.
     #[inline]
     pub(super) fn find(&mut self, record: &[u8]) -> Option<CheckedRequest> {
-        let found = match self.known.get(self.last) {
-            Some(shape) if shape.is_of(record) => shape,
-            _ => {
-                self.last = self.known.iter().position(|shape| shape.is_of(record))?;
-                self.known.get(self.last)?
-            }
-        };
+        let mut found = self.known.get(self.last)?;
+        let mut compared = found.compare(record);
+        if compared.is_none() {
+            let others = self.known.iter().enumerate();
+            (self.last, found, compared) = others
+                .map(|(at, shape)| (at, shape, shape.compare(record)))
+                .find(|(.., compared)| compared.is_some())?;
+        }
         self.met += 1;
-        found.learn(record)
+        found.learn(record, compared?)
     }
 
     /// Takes note of a sound record. Where hardly any two are alike, it soon doesn't.
@@ -87,6 +94,7 @@ impl Shape {
             flow: checked.flow,
             bare: checked.bare,
             mask: vec![0xff; record.len()],
+            exponents: vec![0; record.len()],
             fixed: Vec::new(),
             seconds: 0..0,
             nanos: 0..0,
@@ -152,24 +160,42 @@ impl Shape {
             }
             _ => return Ok(()),
         };
+        if let (2 | 3, Some(exponent)) = (part.number, self.exponents.get_mut(range.end - 1)) {
+            *exponent = EXPONENT;
+        }
         if let Some(mask) = self.mask.get_mut(range) {
             mask.fill(FREE);
         }
         Ok(())
     }
 
+    /// Whether the record is of this shape: `None` if not, otherwise whether some number of it may be NaN or infinite.
     #[inline]
-    fn is_of(&self, record: &[u8]) -> bool {
+    fn compare(&self, record: &[u8]) -> Option<bool> {
+        if record.len() != self.mask.len() {
+            return None;
+        }
         // Without a way out in between, whole registers are compared.
-        let differ = |(byte, (mask, fixed)): (&u8, (&u8, &u8))| (byte & mask) ^ fixed;
-        record.len() == self.mask.len()
-            && record.iter().zip(self.mask.iter().zip(&self.fixed)).map(differ).fold(0, |all, bits| all | bits) == 0
+        let bytes = record.iter().zip(self.mask.iter().zip(self.fixed.iter().zip(&self.exponents)));
+        let (differ, large) = bytes.fold((0, 0), |(differ, large), (byte, (mask, (fixed, exponent)))| {
+            let is_large = u8::from(byte & exponent == *exponent) & exponent;
+            (differ | (byte & mask) ^ fixed, large | is_large)
+        });
+        (differ == 0).then_some(large != 0)
     }
 
     /// What a record of this shape says of itself.
     #[inline]
-    fn learn(&self, record: &[u8]) -> Option<CheckedRequest> {
+    fn learn(&self, record: &[u8], may_be_non_finite: bool) -> Option<CheckedRequest> {
         let (seconds, nanos) = (varint(record.get(self.seconds.clone())?), varint(record.get(self.nanos.clone())?));
+        let non_finite = if may_be_non_finite { self.non_finite(record)? } else { 0 };
+        let time = unix_ns(seconds as i64, nanos as i32);
+        Some(CheckedRequest { flow: self.flow, time, bare: self.bare, non_finite })
+    }
+
+    /// Numbers of a record of this shape that are NaN or infinite.
+    #[cold]
+    fn non_finite(&self, record: &[u8]) -> Option<u64> {
         let mut non_finite = 0;
         for at in &self.doubles {
             let bits = u64::from_le_bytes(*record.get(*at..)?.first_chunk()?);
@@ -179,8 +205,7 @@ impl Shape {
             let bits = u32::from_le_bytes(*record.get(*at..)?.first_chunk()?);
             non_finite += u64::from(!f32::from_bits(bits).is_finite());
         }
-        let time = unix_ns(seconds as i64, nanos as i32);
-        Some(CheckedRequest { flow: self.flow, time, bare: self.bare, non_finite })
+        Some(non_finite)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Replaying: from files to acknowledged windows.
 
+mod buffers;
 mod checkpoint;
 mod context;
 #[cfg(feature = "stream")]
@@ -59,6 +60,8 @@ pub use lane::Lanes;
 pub use observe::{Observer, Origin, ReplayEvent};
 pub use options::{After, OnReject, Rate, ReplayOptions, Rewrite, Selection};
 #[cfg(feature = "stream")]
+#[cfg(feature = "stream")]
+pub(crate) use outgoing::put_message;
 pub(crate) use outgoing::{Ids, Outgoing};
 pub use report::{Line, Report, Totals};
 pub use retire::{ArchiveError, check_archive};

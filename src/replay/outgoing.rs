@@ -32,11 +32,16 @@ impl Outgoing {
     /// Appends the record as a gRPC message, with what goes behind it.
     #[inline]
     pub(crate) fn put(&self, record: &[u8], ids: Ids, out: &mut Vec<u8>) {
-        let tail = self.tail(record, ids);
-        // A record is bounded by a frame, which is far below 4 GiB.
-        out.extend_from_slice(&message_prefix((record.len() + tail.len()) as u32));
-        out.extend_from_slice(record);
-        out.extend_from_slice(&tail);
+        put_message(record, &self.tail(record, ids), out);
+    }
+
+    /// What goes behind each record, if that is the same for all of them.
+    pub(crate) fn fixed_tail(&self, ids: Ids) -> Option<&[u8]> {
+        match ids {
+            Ids::None if self.shift_ns == 0 => Some(self.suffix.for_bare()),
+            Ids::Own if self.shift_ns == 0 => Some(self.suffix.for_own_ids()),
+            _ => None,
+        }
     }
 
     /// What goes behind this record.
@@ -81,6 +86,15 @@ impl Outgoing {
         let tail = if self.shift_ns == 0 { Cow::Borrowed(suffix) } else { self.shifted(record, suffix) };
         message.strip_prefix(record) == Some(&*tail)
     }
+}
+
+/// Appends the record and its tail as one gRPC message.
+#[inline]
+pub(crate) fn put_message(record: &[u8], tail: &[u8], out: &mut Vec<u8>) {
+    // A record is bounded by a frame, which is far below 4 GiB.
+    out.extend_from_slice(&message_prefix((record.len() + tail.len()) as u32));
+    out.extend_from_slice(record);
+    out.extend_from_slice(tail);
 }
 
 #[cfg(test)]

@@ -2,12 +2,13 @@
 //! buffer, with what is appended behind it; it is never decoded.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::options::WindowSize;
-use super::outgoing::{Ids, Outgoing};
+use super::outgoing::{Ids, Outgoing, put_message};
 use super::slots::Slots;
 use crate::sift::MESSAGE_PREFIX_BYTES;
 
@@ -55,11 +56,11 @@ impl Window {
         seqs.zip(self.buffers.iter().flat_map(|buffer| Messages(buffer.clone())))
     }
 
-    fn push(&mut self, buffer: Vec<u8>, records: u64) {
+    fn push(&mut self, buffer: Bytes, records: u64) {
         if records > 0 {
             self.records += records;
             self.bytes += buffer.len() as u64;
-            self.buffers.push(buffer.into());
+            self.buffers.push(buffer);
         }
     }
 
@@ -95,7 +96,7 @@ const SLACK_BYTES: usize = 4 << 10;
 /// Fills windows. Blocking: a window is begun only when there is a slot for it.
 #[derive(Debug)]
 pub(super) struct WindowBuilder {
-    outgoing: Outgoing,
+    outgoing: Arc<Outgoing>,
     size: WindowSize,
     buffer_bytes: usize,
     slots: Slots,
@@ -111,7 +112,7 @@ impl WindowBuilder {
     pub(super) fn new(outgoing: Outgoing, size: WindowSize, slots: Slots) -> Self {
         let buffer_bytes = size.bytes.clamp(1, BUFFER_BYTES);
         Self {
-            outgoing,
+            outgoing: Arc::new(outgoing),
             size,
             buffer_bytes,
             slots,
@@ -145,14 +146,19 @@ impl WindowBuilder {
         mut full: impl FnMut(Window) -> Result<(), E>,
     ) -> Result<(), E> {
         let (mut from, mut seq) = (first_seq, first_seq);
+        let outgoing = self.outgoing.clone();
+        let fixed_tail = outgoing.fixed_tail(ids);
         for record in records {
             if self.buffer.capacity() == 0 {
                 if self.window.slot.is_none() {
                     self.window.slot = self.slots.take()?;
                 }
-                self.buffer.reserve(self.buffer_bytes + SLACK_BYTES);
+                self.buffer = self.slots.buffers().take(self.buffer_bytes + SLACK_BYTES);
             }
-            self.outgoing.put(record, ids, &mut self.buffer);
+            match fixed_tail {
+                Some(tail) => put_message(record, tail, &mut self.buffer),
+                None => outgoing.put(record, ids, &mut self.buffer),
+            }
             self.buffered += 1;
             seq += 1;
             let window_bytes = self.window.bytes.saturating_add(self.buffer.len() as u64);
@@ -170,7 +176,8 @@ impl WindowBuilder {
     }
 
     fn close_buffer(&mut self) {
-        self.window.push(std::mem::take(&mut self.buffer), std::mem::take(&mut self.buffered));
+        let buffer = self.slots.buffers().filled(std::mem::take(&mut self.buffer));
+        self.window.push(buffer, std::mem::take(&mut self.buffered));
     }
 
     /// What was added so far.

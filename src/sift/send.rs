@@ -42,6 +42,7 @@ const SLICE_BYTES: usize = 128 * 1024;
 const MAX_RESPONSE_BYTES: usize = 64 * 1024;
 
 /// The prefix of a message of `length` bytes, to be put right before it.
+#[inline]
 pub fn message_prefix(length: u32) -> [u8; MESSAGE_PREFIX_BYTES] {
     let [a, b, c, d] = length.to_be_bytes();
     [0, a, b, c, d]

@@ -13,7 +13,7 @@ use super::forms::{RunForm, RunSelector};
 use super::pieces::Piece;
 use crate::format::Suffix;
 use crate::record::{Recorder, Schema, SchemaError};
-use crate::replay::{Ids, Outgoing, Target};
+use crate::replay::{Ids, Outgoing, Target, put_message};
 
 /// Room for what goes before and behind a record: gRPC's prefix, and ids, which are UUIDs as text.
 const MESSAGE_ROOM: usize = 100;
@@ -59,7 +59,10 @@ impl Registered {
     pub(super) fn messages(&self, piece: &Piece) -> Bytes {
         let ids = if piece.bare { Ids::None } else { Ids::Unknown };
         let mut buffer = Vec::with_capacity(piece.bytes() + piece.count as usize * MESSAGE_ROOM);
-        piece.records().for_each(|record| self.outgoing.put(record, ids, &mut buffer));
+        match self.outgoing.fixed_tail(ids) {
+            Some(tail) => piece.records().for_each(|record| put_message(record, tail, &mut buffer)),
+            None => piece.records().for_each(|record| self.outgoing.put(record, ids, &mut buffer)),
+        }
         buffer.into()
     }
 

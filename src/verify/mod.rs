@@ -3,6 +3,7 @@
 //!
 //! Sessions are checked one by one, and know nothing of each other.
 
+mod ahead;
 mod copies;
 mod finding;
 mod header;
@@ -22,6 +23,7 @@ pub use finding::{Finding, FindingKind, Problem, Subject};
 pub use report::{Line, Report, Totals};
 
 use crate::catalog::{Catalog, DiscoverError, discover};
+use ahead::Ahead;
 use tell::Teller;
 
 /// How to verify.
@@ -64,15 +66,18 @@ pub fn verify_catalog(catalog: &Catalog, options: &VerifyOptions, observer: &mut
         observer(&Finding::Unreadable { path: &file.path, reason: &file.reason });
     }
     let mut teller = Teller::new(options.most_told, observer);
-    for session in &catalog.sessions {
-        let requests = session.requests.as_ref();
-        report.lines.push(Line {
-            origin: session.id.to_string(),
-            asset: requests.map(|requests| requests.asset.clone()),
-            run: requests.and_then(|requests| requests.run_name.clone()),
-            totals: session::check(session, &mut teller),
-        });
-    }
+    std::thread::scope(|scope| {
+        let mut ahead = Ahead::of(catalog, scope);
+        for session in &catalog.sessions {
+            let requests = session.requests.as_ref();
+            report.lines.push(Line {
+                origin: session.id.to_string(),
+                asset: requests.map(|requests| requests.asset.clone()),
+                run: requests.and_then(|requests| requests.run_name.clone()),
+                totals: session::check(session, &mut ahead, &mut teller),
+            });
+        }
+    });
     for file in &catalog.pbfs {
         let origin = file.path.to_string_lossy().into_owned();
         report.lines.push(Line { origin, asset: None, run: None, totals: pbfs::check(&file.path, &mut teller) });

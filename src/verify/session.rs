@@ -6,6 +6,7 @@ use std::path::Path;
 
 use uuid::Uuid;
 
+use super::ahead::{Ahead, Clean};
 use super::finding::{Finding, FindingKind, Subject};
 use super::report::{Totals, add};
 use super::schema::Schemas;
@@ -33,7 +34,40 @@ pub(super) struct State<'a> {
     pub(super) dropped: HashSet<[u8; 32]>,
 }
 
-impl State<'_> {
+impl<'a> State<'a> {
+    /// Nothing yet.
+    pub(super) fn new(session: &'a Session) -> Self {
+        Self {
+            session: session.id,
+            schemas: Schemas::new(session.requests.as_ref()),
+            totals: Totals::default(),
+            told: Told::default(),
+            read: SeqSet::new(),
+            explained: SeqSet::new(),
+            end: 0,
+            dropped: HashSet::new(),
+        }
+    }
+
+    /// Takes note of seqs that can be read; those that stood somewhere before are put into `again` ([F-34]).
+    pub(super) fn hold(&mut self, seqs: Range<u64>, again: &mut SeqSet) {
+        let mut at = seqs.start;
+        for new in self.read.insert(seqs.clone()) {
+            again.insert(at..new.start);
+            at = new.end;
+        }
+        again.insert(at..seqs.end);
+    }
+
+    /// Takes in a segment that was checked ahead.
+    fn add(&mut self, clean: Clean) -> Held {
+        let mut again = SeqSet::new();
+        self.totals.add(&clean.totals);
+        self.end = self.end.max(clean.end);
+        clean.read.ranges().for_each(|seqs| self.hold(seqs, &mut again));
+        Held { span: clean.span, again }
+    }
+
     /// Returns how many of the seqs weren't explained before.
     pub(super) fn explain(&mut self, seqs: Range<u64>) -> u64 {
         self.end = self.end.max(seqs.end);
@@ -60,21 +94,15 @@ pub(super) fn reason(error: &SegmentError) -> String {
     }
 }
 
-/// Checks all segments of a session.
-pub(super) fn check(session: &Session, teller: &mut Teller<'_>) -> Totals {
-    let mut state = State {
-        session: session.id,
-        schemas: Schemas::new(session.requests.as_ref()),
-        totals: Totals::default(),
-        told: Told::default(),
-        read: SeqSet::new(),
-        explained: SeqSet::new(),
-        end: 0,
-        dropped: HashSet::new(),
-    };
+/// Checks all segments of a session; what was checked ahead begins with its first one.
+pub(super) fn check(session: &Session, ahead: &mut Ahead, teller: &mut Teller<'_>) -> Totals {
+    let mut state = State::new(session);
     let mut before: Vec<(&Path, Range<u64>)> = Vec::new();
     for file in &session.segments {
-        let Held { span, again } = segment::check(&file.path, &mut state, teller);
+        let Held { span, again } = match ahead.next() {
+            Some(clean) => state.add(clean),
+            None => segment::check(&file.path, &mut state, teller),
+        };
         if !again.is_empty() {
             compare(&file.path, again, &before, &mut state, teller);
         }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
+use sift_replay::format::Compression;
 
 use crate::measure::Measured;
 use crate::workload::Workload;
@@ -54,7 +55,10 @@ pub(crate) enum Contestant {
     OurLiveOnly,
     /// The official `live_with_backups`.
     PeerLiveWithBackups,
+    /// Uncompressed, as the official one writes.
     OurLiveWithBackups,
+    /// With zstd, level 1, as it is by default.
+    OurLiveWithBackupsZstd,
     /// `verify` of segments; its units are bytes.
     OurVerify,
     /// CRC-32 of the same bytes in memory, 64 KiB at a time.
@@ -80,7 +84,8 @@ impl Contestant {
             Self::PeerLiveOnly => peer::live_only(job),
             Self::OurLiveOnly => ours::live_only(job),
             Self::PeerLiveWithBackups => peer::live_with_backups(job),
-            Self::OurLiveWithBackups => ours::live_with_backups(job),
+            Self::OurLiveWithBackups => ours::live_with_backups(job, Compression::None),
+            Self::OurLiveWithBackupsZstd => ours::live_with_backups(job, Compression::Zstd(1)),
             Self::OurVerify => ours::verify(job),
             Self::CrcOfMemory => limits::crc(job),
         }

@@ -162,7 +162,7 @@ impl Decoder for Encoded {
 pub(crate) fn pass_through(job: &Job) -> Measured {
     let runtime = runtime();
     let encode = |message: sift_rs::ingest::v1::IngestWithConfigDataStreamRequest| Bytes::from(message.encode_to_vec());
-    let messages: Vec<Bytes> = job.workload.messages().into_iter().map(encode).collect();
+    let messages: Vec<Bytes> = job.workload.messages_with_ids().into_iter().map(encode).collect();
     here(&job.dir, || {
         runtime.block_on(async {
             let mut client = tonic::client::Grpc::new(connect(job).await);
@@ -179,7 +179,7 @@ pub(crate) fn pass_through(job: &Job) -> Measured {
 /// Framed messages, at least 64 KiB of them, and how many.
 fn buffers(job: &Job) -> Vec<(Bytes, u64)> {
     let (mut buffers, mut buffer, mut records) = (Vec::new(), Vec::new(), 0);
-    for message in job.workload.messages() {
+    for message in job.workload.messages_with_ids() {
         buffer.extend_from_slice(&message_prefix(message.encoded_len() as u32));
         message.encode(&mut buffer).expect("there is room");
         records += 1;

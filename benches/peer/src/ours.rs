@@ -112,11 +112,16 @@ pub(crate) fn live_only(job: &Job) -> Measured {
     })
 }
 
-pub(crate) fn live_with_backups(job: &Job) -> Measured {
+pub(crate) fn live_with_backups(job: &Job, compression: Compression) -> Measured {
     let runtime = runtime();
+    let recorder = RecorderOptions { compression, ..RecorderOptions::default() };
     let policy = DiskBackupPolicy { backups_dir: Some(job.dir.clone()), ..DiskBackupPolicy::default() };
     here(&job.dir, || {
-        let builder = form(job).live_with_backups().metrics_streaming_interval(None).disk_backup_policy(policy);
+        let builder = form(job)
+            .live_with_backups()
+            .metrics_streaming_interval(None)
+            .disk_backup_policy(policy)
+            .recorder_options(recorder);
         let (building, inner) = (builder.build(), job.clone());
         let sending = runtime.spawn(async move { send(building.await.expect("a stream"), inner).await });
         runtime.block_on(sending).expect("it doesn't panic");

@@ -48,7 +48,8 @@ const ZSTD: &str = "record, zstd 1";
 const REPLAY: &str = "replay segments";
 const BUFFERS: &str = "replay; whole buffers from memory";
 const LIVE: &str = "live_only";
-const BACKUPS: &str = "live_with_backups";
+const BACKUPS: &str = "live_with_backups, uncompressed";
+const BACKUPS_ZSTD: &str = "live_with_backups, zstd 1";
 
 /// All of them. Where there is no other, it is ours once more.
 pub(crate) const COMPARISONS: &[Comparison] = &[
@@ -83,6 +84,8 @@ pub(crate) const COMPARISONS: &[Comparison] = &[
     of(BACKUPS, Figure::Speed, W1, OurLiveWithBackups, PeerLiveWithBackups, 4.0),
     of(BACKUPS, Figure::Speed, W2, OurLiveWithBackups, PeerLiveWithBackups, 4.0),
     of(BACKUPS, Figure::Speed, W3, OurLiveWithBackups, PeerLiveWithBackups, 3.0),
+    of(BACKUPS_ZSTD, Figure::Speed, W1, OurLiveWithBackupsZstd, PeerLiveWithBackups, 1.0),
+    of(BACKUPS_ZSTD, Figure::Speed, Signal, OurLiveWithBackupsZstd, PeerLiveWithBackups, 1.0),
     of("verify; CRC of the same", Figure::Speed, W1, OurVerify, CrcOfMemory, 0.5),
     of("verify; CRC of the same", Figure::Speed, W2, OurVerify, CrcOfMemory, 0.5),
 ];

@@ -6,6 +6,8 @@ use sift_replay::record::{Channel, DataType, FlowSchema, Schema, Value};
 use sift_rs::ingest::v1::ingest_with_config_data_channel_value::Type;
 use sift_rs::ingest::v1::{IngestWithConfigDataChannelValue, IngestWithConfigDataStreamRequest};
 
+use crate::destination::RAW_CONFIG_ID;
+
 pub(crate) const FLOW: &str = "flow";
 
 /// Rows of values that are made beforehand; records take them in turn, so that making them costs nothing.
@@ -61,6 +63,16 @@ impl Workload {
     pub(crate) fn schema(self) -> Schema {
         let channels = (0..self.channels()).map(|n| Channel::new(channel(n), DataType::Double));
         Schema::new("bench", format!("bench-{self:?}")).flow(channels.fold(FlowSchema::new(FLOW), FlowSchema::channel))
+    }
+
+    /// The same with what a replay puts behind each: the ids that the server gives.
+    pub(crate) fn messages_with_ids(self) -> Vec<IngestWithConfigDataStreamRequest> {
+        let with_ids = |message| IngestWithConfigDataStreamRequest {
+            ingestion_config_id: RAW_CONFIG_ID.to_owned(),
+            end_stream_on_validation_error: true,
+            ..message
+        };
+        self.messages().into_iter().map(with_ids).collect()
     }
 
     /// Built messages, without ids.

@@ -58,12 +58,7 @@ impl SegmentCheck<'_, '_, '_> {
         }
         let span = &mut self.held.span;
         *span = if span.is_empty() { seqs.clone() } else { span.start..seqs.end };
-        let mut at = seqs.start;
-        for new in self.state.read.insert(seqs.clone()) {
-            self.held.again.insert(at..new.start);
-            at = new.end;
-        }
-        self.held.again.insert(at..seqs.end);
+        self.state.hold(seqs, &mut self.held.again);
     }
 
     fn look_for_schema(&mut self, offset: u64) {
