@@ -2,7 +2,7 @@
 //! so they need a door; this one knows no more than records in, and messages or windows out.
 
 use super::options::ReplayOptions;
-use super::outgoing::{Ids, Outgoing};
+use super::outgoing::{Ids, Outgoing, put_message};
 use super::slots::{Closed, Slots};
 use super::window::WindowBuilder;
 use crate::format::{Records, Suffix};
@@ -24,7 +24,10 @@ impl HotLoops {
 
     /// Appends each record to `out` as a gRPC message with the ids behind it. Records that aren't bare are looked into.
     pub fn append_ids(&self, records: Records<'_>, bare: bool, out: &mut Vec<u8>) {
-        records.for_each(|record| self.outgoing.put(record, ids(bare), out));
+        match self.outgoing.fixed_tail(ids(bare)) {
+            Some(tail) => records.for_each(|record| put_message(record, tail, out)),
+            None => records.for_each(|record| self.outgoing.put(record, ids(bare), out)),
+        }
     }
 
     /// Adds the records of a frame to windows; returns the bytes of those that are full, which are gone then.
