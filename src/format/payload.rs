@@ -1,6 +1,8 @@
 //! Payloads on their way between memory and file: compressed, decompressed, or as they are.
 
-use std::fmt;
+use std::{fmt, io};
+
+use zstd::zstd_safe::CParameter;
 
 use super::error::{EncodeError, PayloadError};
 use super::frame::{Codec, FRAME_HEADER_BYTES, Frame};
@@ -73,9 +75,7 @@ impl PayloadEncoder {
     pub fn new(compression: Compression) -> Result<Self, EncodeError> {
         let zstd = match compression {
             Compression::None => None,
-            Compression::Zstd(level) => {
-                Some(zstd::bulk::Compressor::new(level).map_err(|e| EncodeError::Compress(e.to_string()))?)
-            }
+            Compression::Zstd(level) => Some(compressor(level).map_err(|e| EncodeError::Compress(e.to_string()))?),
         };
         Ok(Self { zstd })
     }
@@ -106,6 +106,16 @@ impl PayloadEncoder {
             }
         }
     }
+}
+
+fn compressor(level: i32) -> io::Result<zstd::bulk::Compressor<'static>> {
+    let mut zstd = zstd::bulk::Compressor::new(level)?;
+    if level == 1 {
+        // What two values have in common are a tag, two lengths and perhaps their highest bytes: four or five bytes, and
+        // level 1 looks for six. On noise this takes a tenth less on disk, and no more time.
+        zstd.set_parameter(CParameter::MinMatch(5))?;
+    }
+    Ok(zstd)
 }
 
 impl fmt::Debug for PayloadEncoder {

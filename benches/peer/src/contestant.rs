@@ -40,6 +40,12 @@ pub(crate) enum Contestant {
     BareWrite,
     /// Messages that are built already, encoded by prost.
     ProstEncode,
+    /// The same at 50,000 a second, each call timed.
+    ProstEncodeCalls,
+    /// `record()` at 50,000 a second, each call timed.
+    OurRecordCalls,
+    /// The same with a disk that stalls for 200 ms, about once a second.
+    OurRecordCallsStalling,
     /// PBFS read by the official decoder, sent by the generated client.
     PeerReplay,
     /// Segments, as `sift-replay DIR` does, checkpoints included.
@@ -77,6 +83,9 @@ impl Contestant {
             Self::BareEncode => limits::encode(job),
             Self::BareWrite => limits::encode_and_write(job),
             Self::ProstEncode => limits::prost_encode(job),
+            Self::ProstEncodeCalls => limits::prost_encode_calls(job),
+            Self::OurRecordCalls => ours::record_calls(job, false),
+            Self::OurRecordCallsStalling => ours::record_calls(job, true),
             Self::PeerReplay => peer::replay(job),
             Self::OurReplay | Self::OurReplayPbfs => ours::replay(job),
             Self::TonicPassThrough => limits::pass_through(job),
@@ -88,6 +97,15 @@ impl Contestant {
             Self::OurLiveWithBackupsZstd => ours::live_with_backups(job, Compression::Zstd(1)),
             Self::OurVerify => ours::verify(job),
             Self::CrcOfMemory => limits::crc(job),
+        }
+    }
+
+    /// How much it does, as a multiple of what the others do: what is over in a moment, or ought to last a while.
+    pub(crate) fn factor(self) -> f64 {
+        match self {
+            Self::OurVerify | Self::CrcOfMemory => 4.0,
+            Self::ProstEncodeCalls | Self::OurRecordCalls | Self::OurRecordCallsStalling => 0.1,
+            _ => 1.0,
         }
     }
 

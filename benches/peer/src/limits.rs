@@ -17,8 +17,8 @@ use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::transport::Channel;
 
 use crate::contestant::Job;
-use crate::measure::{Measured, bytes_below, here};
-use crate::ours::{LANES, runtime};
+use crate::measure::{Measured, bytes_below, here, paced};
+use crate::ours::{CALLS_PER_SECOND, LANES, runtime};
 use crate::peer::files_below;
 use crate::workload::{FLOW, row, time};
 
@@ -102,6 +102,23 @@ pub(crate) fn prost_encode(job: &Job) -> Measured {
         }
         job.records
     })
+}
+
+pub(crate) fn prost_encode_calls(job: &Job) -> Measured {
+    let messages = job.workload.messages();
+    let mut calls = None;
+    let measured = here(&job.dir, || {
+        let mut buffer = Vec::with_capacity(BUFFER_BYTES + (8 << 10));
+        calls = Some(paced(job.records, CALLS_PER_SECOND, |number| {
+            row(&messages, number).encode(&mut buffer).expect("there is room");
+            if buffer.len() >= BUFFER_BYTES {
+                black_box(&buffer);
+                buffer.clear();
+            }
+        }));
+        job.records
+    });
+    Measured { calls, ..measured }
 }
 
 pub(crate) fn crc(job: &Job) -> Measured {

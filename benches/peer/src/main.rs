@@ -13,6 +13,7 @@ mod measure;
 mod null_storage;
 mod ours;
 mod peer;
+mod stalling;
 mod table;
 mod workload;
 
@@ -23,7 +24,7 @@ use clap::Parser;
 use contestant::{Contestant, Job};
 use destination::{Mood, Raw};
 use measure::{Measured, in_child};
-use table::{COMPARISONS, Comparison, HEAD, line};
+use table::{COMPARISONS, Comparison, HEAD, Place, line};
 use workload::Workload;
 
 /// Runs the official library and this one in turn, and prints the ratios
@@ -41,9 +42,13 @@ struct Args {
     #[arg(long, default_value = "")]
     only: String,
 
-    /// Where to write; on another file system, another result
+    /// A directory in memory, for what isn't to depend on a disk
+    #[arg(long, default_value = "/dev/shm")]
+    memory: PathBuf,
+
+    /// A directory on a disk [default: the system's for temporary files]
     #[arg(long)]
-    on: Option<PathBuf>,
+    disk: Option<PathBuf>,
 
     /// Writes everything that was measured to this file
     #[arg(long)]
@@ -75,25 +80,20 @@ fn main() -> Result<(), String> {
 }
 
 fn compare(args: &Args) -> Result<(), String> {
-    let root = match &args.on {
-        Some(dir) => tempfile::tempdir_in(dir),
-        None => tempfile::tempdir(),
-    };
-    let root = root.map_err(|error| format!("no directory to work in: {error}"))?;
     let chosen: Vec<_> = COMPARISONS.iter().filter(|comparison| comparison.what.contains(&args.only)).collect();
-    let (mut stage, mut results) = (Stage::new(root.path(), args.scale), vec![Vec::new(); chosen.len()]);
+    let (mut stage, mut results) = (Stage::new(args)?, vec![Vec::new(); chosen.len()]);
     for round in 1..=args.rounds {
         eprintln!("round {round} of {}", args.rounds);
-        let mut measured: HashMap<(Contestant, Workload), Measured> = HashMap::new();
+        let mut measured: HashMap<(Contestant, Workload, Place), Measured> = HashMap::new();
         for (comparison, rounds) in chosen.iter().zip(&mut results) {
+            let Comparison { workload, place, .. } = **comparison;
             for contestant in [comparison.other, comparison.ours] {
-                if let std::collections::hash_map::Entry::Vacant(place) =
-                    measured.entry((contestant, comparison.workload))
+                if let std::collections::hash_map::Entry::Vacant(entry) = measured.entry((contestant, workload, place))
                 {
-                    place.insert(stage.run(contestant, comparison.workload)?);
+                    entry.insert(stage.run(contestant, workload, place)?);
                 }
             }
-            let of = |contestant| measured[&(contestant, comparison.workload)].clone();
+            let of = |contestant| measured[&(contestant, workload, place)].clone();
             rounds.push((of(comparison.ours), of(comparison.other)));
         }
     }
@@ -107,40 +107,58 @@ fn compare(args: &Args) -> Result<(), String> {
 
 /// Where jobs are done.
 struct Stage {
-    root: PathBuf,
+    memory: tempfile::TempDir,
+    disk: tempfile::TempDir,
     scale: f64,
     server: Raw,
-    /// What is there to be read.
-    recorded: HashMap<(Contestant, Workload), PathBuf>,
+    /// What is there to be read: who made it, of what, and how much.
+    recorded: HashMap<(Contestant, Workload, u64), PathBuf>,
 }
 
 impl Stage {
-    fn new(root: &Path, scale: f64) -> Self {
-        Self { root: root.to_owned(), scale, server: Raw::start(Mood::Counts), recorded: HashMap::new() }
+    fn new(args: &Args) -> Result<Self, String> {
+        let error = |error| format!("no directory to work in: {error}");
+        let disk = args.disk.as_ref().map_or_else(tempfile::tempdir, tempfile::tempdir_in).map_err(error)?;
+        let memory = match args.memory.is_dir() {
+            true => tempfile::tempdir_in(&args.memory),
+            false => {
+                eprintln!("{} isn't there: all is written to the disk", args.memory.display());
+                tempfile::tempdir_in(disk.path())
+            }
+        };
+        let memory = memory.map_err(error)?;
+        Ok(Self { memory, disk, scale: args.scale, server: Raw::start(Mood::Counts), recorded: HashMap::new() })
     }
 
-    fn job(&self, workload: Workload, dir: PathBuf) -> Job {
-        Job { workload, records: workload.records(self.scale), dir, uri: self.server.uri() }
+    fn job(&self, workload: Workload, factor: f64, dir: PathBuf) -> Job {
+        Job { workload, records: workload.records(self.scale * factor), dir, uri: self.server.uri() }
     }
 
-    fn run(&mut self, contestant: Contestant, workload: Workload) -> Result<Measured, String> {
+    fn run(&mut self, contestant: Contestant, workload: Workload, place: Place) -> Result<Measured, String> {
+        let factor = contestant.factor();
         if let Some(writer) = contestant.reads() {
-            let dir = self.recorded(writer, workload)?;
-            return in_child(contestant, &self.job(workload, dir));
+            let dir = self.recorded(writer, workload, factor)?;
+            return in_child(contestant, &self.job(workload, factor, dir));
         }
-        let dir = tempfile::tempdir_in(&self.root).map_err(|error| error.to_string())?;
-        in_child(contestant, &self.job(workload, dir.path().to_owned()))
+        let root = match place {
+            Place::Memory => self.memory.path(),
+            Place::Disk => self.disk.path(),
+        };
+        let dir = tempfile::tempdir_in(root).map_err(|error| error.to_string())?;
+        in_child(contestant, &self.job(workload, factor, dir.path().to_owned()))
     }
 
     /// What `writer` makes, made once.
-    fn recorded(&mut self, writer: Contestant, workload: Workload) -> Result<PathBuf, String> {
-        if let Some(dir) = self.recorded.get(&(writer, workload)) {
+    fn recorded(&mut self, writer: Contestant, workload: Workload, factor: f64) -> Result<PathBuf, String> {
+        let job = self.job(workload, factor, PathBuf::new());
+        let key = (writer, workload, job.records);
+        if let Some(dir) = self.recorded.get(&key) {
             return Ok(dir.clone());
         }
-        let dir = self.root.join(format!("{writer:?}-{workload:?}"));
+        let dir = self.memory.path().join(format!("{writer:?}-{workload:?}-{}", job.records));
         std::fs::create_dir(&dir).map_err(|error| error.to_string())?;
-        in_child(writer, &self.job(workload, dir.clone()))?;
-        self.recorded.insert((writer, workload), dir.clone());
+        in_child(writer, &Job { dir: dir.clone(), ..job })?;
+        self.recorded.insert(key, dir.clone());
         Ok(dir)
     }
 }
@@ -153,6 +171,7 @@ fn write_json(file: &Path, chosen: &[&Comparison], results: &[Vec<(Measured, Mea
             "what": comparison.what,
             "figure": comparison.figure,
             "workload": comparison.workload,
+            "place": comparison.place,
             "ours": comparison.ours,
             "other": comparison.other,
             "target": comparison.target,

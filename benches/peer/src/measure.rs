@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -22,11 +22,36 @@ pub(crate) struct Measured {
     pub(crate) base_bytes: u64,
     /// Bytes that it left on disk.
     pub(crate) disk_bytes: u64,
+    /// What single calls took, where they were timed.
+    pub(crate) calls: Option<Calls>,
+}
+
+/// What single calls took, in seconds, the clock included.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Calls {
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+    pub(crate) p999: f64,
+    pub(crate) max: f64,
+}
+
+impl Calls {
+    /// `nanos`: of each call.
+    pub(crate) fn of(mut nanos: Vec<u32>) -> Self {
+        nanos.sort_unstable();
+        let at = |part: f64| f64::from(nanos[((nanos.len() - 1) as f64 * part) as usize]) / 1e9;
+        Self { p50: at(0.5), p99: at(0.99), p999: at(0.999), max: at(1.0) }
+    }
 }
 
 impl Measured {
     pub(crate) fn per_second(&self) -> f64 {
         self.units as f64 / self.seconds
+    }
+
+    /// Memory that the job took beyond what there was before.
+    pub(crate) fn added_bytes(&self) -> f64 {
+        self.peak_bytes.saturating_sub(self.base_bytes) as f64
     }
 
     pub(crate) fn cpu_per_unit(&self) -> f64 {
@@ -67,7 +92,24 @@ pub(crate) fn here(dir: &Path, work: impl FnOnce() -> u64) -> Measured {
         peak_bytes: resident().0,
         base_bytes: base,
         disk_bytes: bytes_below(dir),
+        calls: None,
     }
+}
+
+/// Calls `call` for each record in turn, at this many a second, and times each call.
+pub(crate) fn paced(records: u64, per_second: u64, mut call: impl FnMut(u64)) -> Calls {
+    let mut nanos = Vec::with_capacity(records as usize);
+    let began = Instant::now();
+    for number in 0..records {
+        let due = Duration::from_nanos(number * 1_000_000_000 / per_second);
+        while began.elapsed() < due {
+            std::hint::spin_loop();
+        }
+        let before = Instant::now();
+        call(number);
+        nanos.push(u32::try_from(before.elapsed().as_nanos()).unwrap_or(u32::MAX));
+    }
+    Calls::of(nanos)
 }
 
 fn cpu_seconds() -> f64 {

@@ -7,7 +7,7 @@ use sift_replay::catalog::{Catalog, discover};
 use sift_replay::format::Compression;
 use sift_replay::record::{Recorder, RecorderOptions, Timestamp};
 use sift_replay::replay::{Lanes, ReplayOptions, State, StateDirs, Work, replay as replay_all};
-use sift_replay::segment::Disk;
+use sift_replay::segment::{Disk, Storage};
 use sift_replay::sift::{Destination, DestinationOptions};
 use sift_replay::stream::{
     ChannelConfig, ChannelDataType, Credentials, DiskBackupPolicy, FlowConfig, IngestionConfigEncoder,
@@ -16,8 +16,9 @@ use sift_replay::stream::{
 use sift_replay::verify::VerifyOptions;
 
 use crate::contestant::Job;
-use crate::measure::{Measured, here};
+use crate::measure::{Measured, here, paced};
 use crate::null_storage::NullStorage;
+use crate::stalling::Stalling;
 use crate::workload::{FLOW, channel, row, time};
 
 /// Connections of a replay, as the program has it.
@@ -52,6 +53,27 @@ pub(crate) fn record(job: &Job, output: Output) -> Measured {
         recorder.finish().expect("it is finished");
         job.records
     })
+}
+
+/// Calls that are timed, a second.
+pub(crate) const CALLS_PER_SECOND: u64 = 50_000;
+
+pub(crate) fn record_calls(job: &Job, stalling: bool) -> Measured {
+    let rows = job.workload.values();
+    let storage: Arc<dyn Storage> = if stalling { Arc::new(Stalling::new()) } else { Arc::new(Disk) };
+    let options = RecorderOptions { compression: Compression::None, storage, ..RecorderOptions::default() };
+    let mut calls = None;
+    let measured = here(&job.dir, || {
+        let recorder = Recorder::create(&job.dir, &job.workload.schema(), options).expect("a recorder");
+        let flow = recorder.flow(FLOW).expect("the flow");
+        calls = Some(paced(job.records, CALLS_PER_SECOND, |number| {
+            let time = Timestamp::from_unix_ns(time(number));
+            let _ = recorder.record(&flow, time, &row(&rows, number)[..]).expect("it is recorded");
+        }));
+        recorder.finish().expect("it is finished");
+        job.records
+    });
+    Measured { calls, ..measured }
 }
 
 pub(crate) fn replay(job: &Job) -> Measured {

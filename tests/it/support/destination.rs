@@ -367,9 +367,9 @@ impl Service<http::Request<Body>> for RawService {
     }
 }
 
-/// The ids that a [`Raw`] server gives.
-pub(crate) const RAW_CONFIG_ID: &str = "config-of-raw";
-pub(crate) const RAW_RUN_ID: &str = "run-of-raw";
+/// The ids that a [`Raw`] server gives: as long as real ones.
+pub(crate) const RAW_CONFIG_ID: &str = "3f2b8c1e-5d40-4c7a-9a63-0e8d1b7f4c25";
+pub(crate) const RAW_RUN_ID: &str = "a81d6e07-92c3-4f5b-8e1a-6c40d2b9f713";
 
 impl RawService {
     async fn ingest(&self, mut body: Body) -> http::Response<Body> {
