@@ -114,7 +114,8 @@ impl<'a> Fields<'a> {
         Err(WireProblem::TooManyBits)
     }
 
-    #[inline]
+    // Always: its result is taken apart at once, and would otherwise go through memory for each field.
+    #[inline(always)]
     fn field(&mut self) -> Result<Field<'a>, WireProblem> {
         let start = self.at;
         let tag = u32::try_from(self.varint()?).map_err(|_| WireProblem::FieldNumber)?;

@@ -105,6 +105,7 @@ impl Flow {
         self.0.index
     }
 
+    #[inline]
     pub(super) fn belongs_to(&self, session: Uuid) -> Result<(), RecordError> {
         if self.0.session == session { Ok(()) } else { Err(RecordError::ForeignFlow { flow: self.0.name.clone() }) }
     }

@@ -11,6 +11,8 @@ mod dry;
 mod engine;
 mod findings;
 mod held;
+#[cfg(feature = "sim")]
+mod hot;
 mod job;
 mod lane;
 mod observe;
@@ -51,6 +53,9 @@ pub use dead_letter::{
 };
 pub use dry::dry_run;
 pub use engine::{Work, replay, replay_until};
+#[cfg(feature = "sim")]
+#[doc(hidden)]
+pub use hot::HotLoops;
 pub use lane::Lanes;
 pub use observe::{Observer, Origin, ReplayEvent};
 pub use options::{After, OnReject, Rate, ReplayOptions, Rewrite, Selection};
