@@ -1,5 +1,6 @@
 //! Bytes of a file, as windows for a scanner: mapped where the file can't change any more, read where it may.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::fs::{File, Metadata};
 use std::io::{self, Read, SeekFrom};
@@ -14,7 +15,10 @@ const READ_BYTES: usize = 256 << 10;
 /// How much of a file's beginning and end is read before anything is looked for there: most HEADERs with the head of the
 /// frame behind them, and most SEALs with their trailer. What is longer is read by itself.
 const HEAD_BYTES: u64 = 4 << 10;
-const TAIL_BYTES: u64 = 16 << 10;
+const TAIL_BYTES: u64 = 24 << 10;
+
+/// How much of an end is read when it turns out to be longer: all SEALs that don't hold a large schema.
+const LONG_TAIL_BYTES: u64 = 64 << 10;
 
 /// A file's bytes from some position on.
 pub(crate) enum Source {
@@ -83,6 +87,22 @@ impl Source {
         Ok(())
     }
 
+    /// What is to be looked at next is all that stands from `position` to the file's end: if the end that was read is
+    /// shorter, and this isn't long, it is completed.
+    pub(crate) fn lengthen_tail(&mut self, position: u64) -> io::Result<()> {
+        let Self::Plain { file, edges, .. } = self else { return Ok(()) };
+        let Some(tail) = edges.last_mut() else { return Ok(()) };
+        let end = tail.begin + tail.bytes.len() as u64;
+        if position < tail.begin && end - position <= LONG_TAIL_BYTES {
+            let mut bytes = file.read(position, tail.begin - position)?;
+            if bytes.len() as u64 == tail.begin - position {
+                bytes.append(&mut tail.bytes);
+                *tail = Edge { begin: position, bytes };
+            }
+        }
+        Ok(())
+    }
+
     /// The file is looked at as it is now.
     pub(crate) fn forget_edges(&mut self) {
         if let Self::Plain { edges, .. } = self {
@@ -145,12 +165,15 @@ impl Source {
     }
 
     /// At most `most` bytes from `position` on, whatever the windows are.
-    pub(crate) fn read(&mut self, position: u64, most: u32) -> io::Result<Vec<u8>> {
+    pub(crate) fn read(&mut self, position: u64, most: u32) -> io::Result<Cow<'_, [u8]>> {
         match self {
-            Self::Mapped(map) => Ok(tail(map, position).iter().take(most as usize).copied().collect()),
+            Self::Mapped(map) => {
+                let bytes = tail(map, position);
+                Ok(Cow::Borrowed(bytes.get(..most as usize).unwrap_or(bytes)))
+            }
             Self::Plain { file, edges, .. } => match at_edge(edges, position, most.into()) {
-                Some(found) => Ok(found.to_vec()),
-                None => file.read(position, most.into()),
+                Some(found) => Ok(Cow::Borrowed(found)),
+                None => Ok(Cow::Owned(file.read(position, most.into())?)),
             },
         }
     }

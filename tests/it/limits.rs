@@ -2,3 +2,7 @@
 
 #[cfg(target_os = "linux")]
 mod listing;
+#[cfg(target_os = "linux")]
+mod memory;
+#[cfg(target_os = "linux")]
+mod resuming;

@@ -13,6 +13,10 @@ mod measure;
 mod null_storage;
 mod ours;
 mod peer;
+#[path = "../../../tests/it/support/port.rs"]
+mod port;
+#[path = "../../../tests/it/support/proxy.rs"]
+mod proxy;
 mod table;
 mod workload;
 
@@ -23,6 +27,7 @@ use clap::Parser;
 use contestant::{Contestant, Job};
 use destination::{Mood, Raw};
 use measure::{Measured, in_child};
+use proxy::{BOTH, Proxy};
 use table::{COMPARISONS, Comparison, HEAD, line};
 use workload::Workload;
 
@@ -126,7 +131,14 @@ impl Stage {
     fn run(&mut self, contestant: Contestant, workload: Workload) -> Result<Measured, String> {
         if let Some(writer) = contestant.reads() {
             let dir = self.recorded(writer, workload)?;
-            return in_child(contestant, &self.job(workload, dir));
+            let proxy = contestant.distance().map(|distance| {
+                let proxy = Proxy::start(self.server.address());
+                proxy.delay(&BOTH, distance);
+                proxy
+            });
+            let job = self.job(workload, dir);
+            let uri = proxy.as_ref().map_or(job.uri.clone(), Proxy::uri);
+            return in_child(contestant, &Job { uri, ..job });
         }
         let dir = tempfile::tempdir_in(&self.root).map_err(|error| error.to_string())?;
         in_child(contestant, &self.job(workload, dir.path().to_owned()))

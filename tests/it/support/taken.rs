@@ -41,6 +41,7 @@ pub(crate) fn reads_of(command: &mut Command) -> (String, Reads) {
 fn figure(process: u32, file: &str, name: &str) -> u64 {
     let path = format!("/proc/{process}/{file}");
     let text = std::fs::read_to_string(Path::new(&path)).unwrap();
-    let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no {name} in {path}: {text}"));
+    let line =
+        text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no {name} in {path}: {text}"));
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
