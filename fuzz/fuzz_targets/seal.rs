@@ -10,8 +10,8 @@ use std::path::Path;
 use libfuzzer_sys::fuzz_target;
 use sift_replay::catalog::{Catalog, SeqSet, discover};
 use sift_replay::format::{
-    Codec, FrameHeader, IndexEntry, Kind, MAX_INDEX_ENTRIES, MAX_SEAL_FLOWS, Seal, SealBuilder, SegmentHeader, Tally,
-    TimeRange,
+    Codec, FrameHeader, IndexEntry, Kind, MAX_SEAL_FLOWS, Seal, SealBuilder, SegmentHeader, Tally, TimeRange,
+    WRITTEN_INDEX_ENTRIES,
 };
 use sift_replay::segment::{Event, SegmentReader};
 use sift_replay_fuzz::segment::readers::own;
@@ -61,7 +61,7 @@ impl Gathered {
         let (mut headers, mut seq, mut offset) = (Vec::new(), u64::from(self.first_seq), 80);
         for (frames, alike) in &self.groups {
             for _ in 0..*frames {
-                if headers.len() == 3 * MAX_INDEX_ENTRIES {
+                if headers.len() == 3 * WRITTEN_INDEX_ENTRIES {
                     return headers;
                 }
                 seq += u64::from(alike.gap);
@@ -100,7 +100,7 @@ impl Gathered {
             }
             builder.finish(SegmentHeader::default())
         });
-        assert!(seal.index.len() <= MAX_INDEX_ENTRIES && seal.flows.len() <= MAX_SEAL_FLOWS);
+        assert!(seal.index.len() <= WRITTEN_INDEX_ENTRIES && seal.flows.len() <= MAX_SEAL_FLOWS);
         check_index(&seal, &headers);
         let mut flows: BTreeMap<String, Tally> = BTreeMap::new();
         for (flow, records, time) in &self.flows {
@@ -130,7 +130,7 @@ fn check_index(seal: &Seal, headers: &[FrameHeader]) {
         assert_eq!(seal.end_seq, last.first_seq + u64::from(last.count));
     }
     // Each but the last has as many frames: the fewest with which the index is small enough.
-    let frames = headers.len().div_ceil(MAX_INDEX_ENTRIES).next_power_of_two();
+    let frames = headers.len().div_ceil(WRITTEN_INDEX_ENTRIES).next_power_of_two();
     let mut rest = headers;
     for (i, entry) in seal.index.iter().enumerate() {
         let end = seal.index.get(i + 1).map_or(u64::MAX, |next| next.offset);

@@ -1,5 +1,6 @@
 //! Finding files, and telling what they are.
 
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -110,16 +111,35 @@ pub(super) enum Listed {
 }
 
 impl Listed {
-    /// By which it is known if it is met once more.
-    fn place(&self) -> PathBuf {
-        match self {
-            Self::File(path) => path.canonicalize().unwrap_or_else(|_| path.clone()),
+    /// By which it is known if it is met once more: where it is, without links on the way. `asked`: it is what was asked for.
+    fn place(&self, asked: bool, dirs: &mut Dirs) -> PathBuf {
+        let place = match self {
+            // Only what was asked for is followed if it is a link.
+            Self::File(path) if asked => path.canonicalize().ok(),
             // Not where a link leads: a file isn't done with because a link to it is passed over.
-            Self::Other(Found { path, .. }) => match (path.parent().map(Path::canonicalize), path.file_name()) {
-                (Some(Ok(dir)), Some(name)) => dir.join(name),
-                _ => path.clone(),
-            },
+            Self::File(path) | Self::Other(Found { path, .. }) => dirs.place(path),
+        };
+        place.unwrap_or_else(|| self.path().to_owned())
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::File(path) | Self::Other(Found { path, .. }) => path,
         }
+    }
+}
+
+/// Where directories are, without links on the way. Most files are in the same one as those before them.
+#[derive(Debug, Default)]
+struct Dirs(HashMap<PathBuf, Option<PathBuf>>);
+
+impl Dirs {
+    fn place(&mut self, path: &Path) -> Option<PathBuf> {
+        let (dir, name) = (path.parent()?, path.file_name()?);
+        if !self.0.contains_key(dir) {
+            self.0.insert(dir.to_owned(), dir.canonicalize().ok());
+        }
+        self.0.get(dir)?.as_ref().map(|place| place.join(name))
     }
 }
 
@@ -134,35 +154,37 @@ pub(super) enum Vanished {
 
 /// All that is at and below `paths`, each once, in the order of the names.
 pub(super) fn list(paths: &[PathBuf], vanished: Vanished) -> Vec<Listed> {
-    let mut listed: Vec<Listed> = Vec::new();
+    let (mut listed, mut seen, mut dirs) = (Vec::new(), HashSet::new(), Dirs::default());
     for path in paths {
         let walk = WalkDir::new(path).sort_by_file_name().into_iter();
         for entry in walk.filter_entry(|entry| entry.file_name() != STATE_DIR) {
-            match entry {
-                Ok(entry) if entry.file_type().is_dir() => {}
+            let asked = entry.as_ref().is_ok_and(|entry| entry.depth() == 0);
+            let entry = match entry {
+                Ok(entry) if entry.file_type().is_dir() => continue,
                 // A path that was asked for may be a link to a file; links further down may lead in circles.
-                Ok(entry) if entry.file_type().is_file() || (entry.depth() == 0 && entry.path().is_file()) => {
-                    listed.push(Listed::File(entry.into_path()));
+                Ok(entry) if entry.file_type().is_file() || (asked && entry.path().is_file()) => {
+                    Listed::File(entry.into_path())
                 }
                 // A link to a directory, which was asked for: what is in it follows.
-                Ok(entry) if entry.depth() == 0 && entry.path().is_dir() => {}
+                Ok(entry) if asked && entry.path().is_dir() => continue,
                 // A link whose target isn't there at the moment.
-                Ok(entry) if vanished == Vanished::PassedOver && entry.depth() == 0 && !entry.path().exists() => {}
+                Ok(entry) if vanished == Vanished::PassedOver && asked && !entry.path().exists() => continue,
                 Ok(entry) => {
                     let kind = FileKind::Foreign(ForeignReason::NotAFile);
-                    listed.push(Listed::Other(Found { path: entry.into_path(), kind }));
+                    Listed::Other(Found { path: entry.into_path(), kind })
                 }
-                Err(error) if vanished == Vanished::PassedOver && is_gone(&error) => {}
-                Err(error) => listed.push(Listed::Other(Found {
+                Err(error) if vanished == Vanished::PassedOver && is_gone(&error) => continue,
+                Err(error) => Listed::Other(Found {
                     path: error.path().unwrap_or(path).to_owned(),
                     kind: FileKind::Unreadable(error.io_error().map_or_else(|| error.to_string(), ToString::to_string)),
-                })),
+                }),
+            };
+            // The same file given twice, or with the directory that it is in.
+            if seen.insert(entry.place(asked, &mut dirs)) {
+                listed.push(entry);
             }
         }
     }
-    // The same file given twice, or with the directory that it is in.
-    let mut seen = std::collections::HashSet::new();
-    listed.retain(|entry| seen.insert(entry.place()));
     listed
 }
 
@@ -195,6 +217,10 @@ pub(super) fn read_kind(path: &Path) -> Result<FileKind, SegmentError> {
         return Ok(FileKind::Foreign(reason));
     }
     let name = SegmentName::of_path(path);
+    // Its name tells; what is wrong with it is found out when it is looked into.
+    if name.is_some() && std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() > 0) {
+        return Ok(FileKind::Segment);
+    }
     let mut begin = Vec::new();
     let file = open_file(path).map_err(SegmentError::io("read", path))?;
     // A segment is known by few bytes; only files that show neither magic nor name are looked into.

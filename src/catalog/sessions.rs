@@ -266,10 +266,10 @@ pub(super) struct Opened {
 
 /// Looks into a segment. The inner error says why it can't be replayed.
 fn open(path: &Path, known: &mut Known) -> Result<Result<Opened, String>, SegmentError> {
-    // Before it is read: a change in between shows as one that came later.
-    let fingerprint = Fingerprint::of(path).map_err(SegmentError::io("read", path))?;
     // Never mapped: drives are looked at again and again, and pulled at any time.
-    let mut reader = SegmentReader::open_plain(path)?;
+    let (mut reader, before) = SegmentReader::open_known(path)?;
+    // From before it was read: a change in between shows as one that came later.
+    let fingerprint = Fingerprint::from(&before);
     let identity = reader.identity();
     let (session, index, mut id) = (identity.session, identity.index.unwrap_or(0), identity.segment_id);
     let sealed = Sealed::of(&mut reader)?;

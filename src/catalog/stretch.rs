@@ -4,12 +4,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::seq_set::SeqSet;
-use crate::format::{IndexEntry, Kind, MAX_INDEX_ENTRIES, Seal};
+use crate::format::{IndexEntry, Kind, MAX_INDEX_ENTRIES, Seal, WRITTEN_INDEX_ENTRIES};
 use crate::segment::{SegmentError, SegmentReader};
 
-/// Most stretches that are kept of a segment: of a hundred thousand segments, a few hundred MB. Coarser than SEAL's own
-/// index, which costs reading a stretch of a segment too much at most.
-const MAX_STRETCHES: usize = 512;
+/// Most stretches that are kept of a segment: of a hundred thousand segments, a few hundred MB. As fine as the index that
+/// our own writer makes; another one's may be finer, which costs reading a stretch of a segment too much at most.
+const MAX_STRETCHES: usize = WRITTEN_INDEX_ENTRIES;
 
 /// Most frames behind the last place that the index names that are looked at: an entry rarely stands for more than a few.
 const MAX_TAIL_FRAMES: usize = 4096;

@@ -14,8 +14,12 @@ pub const RECORD_PREFIX_BYTES: usize = 4;
 /// Most bytes that one record may have: a frame's raw payload less the length before it.
 pub const MAX_RECORD_BYTES: u32 = MAX_RAW_BYTES - RECORD_PREFIX_BYTES as u32;
 
-/// Most entries in a SEAL's index ([F-25]). A writer halves its index when it would exceed this.
+/// Most entries that a SEAL's index may have ([F-25]).
 pub const MAX_INDEX_ENTRIES: usize = 4096;
+
+/// Most entries that this writer gives it; it halves its index when it would exceed this. Readers of this crate keep no more
+/// stretches in any case, and an entry has up to 35 bytes, so that the end of a segment of any size is soon read.
+pub const WRITTEN_INDEX_ENTRIES: usize = 512;
 
 /// Most flows that a SEAL lists by name ([F-24]); the records of any further ones are in the totals alone.
 pub const MAX_SEAL_FLOWS: usize = 4096;

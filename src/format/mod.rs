@@ -26,7 +26,7 @@ pub use frame::{
 };
 pub use limits::{
     MAX_CHECKPOINT_BYTES, MAX_INDEX_ENTRIES, MAX_MESSAGE_PARTS, MAX_PBFS_CHUNK_BYTES, MAX_RAW_BYTES, MAX_RECORD_BYTES,
-    MAX_SEAL_FLOWS, MAX_STORED_BYTES, RECORD_PREFIX_BYTES,
+    MAX_SEAL_FLOWS, MAX_STORED_BYTES, RECORD_PREFIX_BYTES, WRITTEN_INDEX_ENTRIES,
 };
 pub use message::{
     Abandoned, AddedFlows, BitFieldElement, ChannelConfig, ClockStep, Confirmed, Dropped, EnumType, FORMAT_VERSION,

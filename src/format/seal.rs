@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::frame::{FrameHeader, TimeRange, take};
-use super::limits::{MAX_INDEX_ENTRIES, MAX_SEAL_FLOWS};
+use super::limits::{MAX_SEAL_FLOWS, WRITTEN_INDEX_ENTRIES};
 use super::message::{IndexEntry, Seal, SealFlow, SegmentHeader};
 
 /// Bytes of the trailer ([F-26]).
@@ -137,13 +137,13 @@ impl SealBuilder {
                 self.frames_in_last = 1;
             }
         }
-        if self.entries.len() > MAX_INDEX_ENTRIES {
+        if self.entries.len() > WRITTEN_INDEX_ENTRIES {
             self.halve();
         }
     }
 
     fn halve(&mut self) {
-        let mut halved: Vec<IndexEntry> = Vec::with_capacity(MAX_INDEX_ENTRIES);
+        let mut halved: Vec<IndexEntry> = Vec::with_capacity(WRITTEN_INDEX_ENTRIES);
         for (i, entry) in self.entries.iter().enumerate() {
             match halved.last_mut() {
                 Some(last) if i % 2 == 1 => {
@@ -234,11 +234,11 @@ mod tests {
 
     #[test]
     fn the_index_is_bounded_and_covers_every_frame() {
-        for frames in [0, 1, MAX_INDEX_ENTRIES as u64, MAX_INDEX_ENTRIES as u64 + 1, 50_000] {
+        for frames in [0, 1, WRITTEN_INDEX_ENTRIES as u64, WRITTEN_INDEX_ENTRIES as u64 + 1, 50_000] {
             let mut builder = SealBuilder::new(0);
             (0..frames).for_each(|i| builder.add_frame(&frame(i)));
             let seal = builder.finish(SegmentHeader::default());
-            assert!(seal.index.len() <= MAX_INDEX_ENTRIES);
+            assert!(seal.index.len() <= WRITTEN_INDEX_ENTRIES);
             assert_eq!((seal.records, seal.end_seq), (frames * 2, frames * 2));
             let mut seq = 0;
             for entry in &seal.index {

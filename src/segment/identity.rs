@@ -112,6 +112,7 @@ pub(super) fn read_seal(source: &mut Source, bytes: u64) -> io::Result<Option<(S
         return Ok(None);
     }
     let Some(offset) = decode_trailer(&trailer).filter(|&offset| offset < at) else { return Ok(None) };
+    source.lengthen_tail(offset)?;
     read_frame(source, offset, Kind::Seal)
 }
 

@@ -40,7 +40,7 @@ impl PbfsReader {
     /// [`SegmentError::Io`].
     pub fn open(path: &Path) -> Result<Self, SegmentError> {
         // Nothing tells whether such a file is finished, so it is never mapped.
-        Ok(Self::over(path, Source::open(path).map_err(SegmentError::io("read", path))?))
+        Ok(Self::over(path, Source::open(path).map_err(SegmentError::io("read", path))?.0))
     }
 
     /// Reads a file that is open already; errors call it `path`.

@@ -1,5 +1,6 @@
 //! Reading one segment, whatever its state: sealed, open, torn, damaged. Readers never write.
 
+use std::fs::Metadata;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -125,12 +126,18 @@ impl SegmentReader {
         Self::open_as(path, false)
     }
 
+    /// Like [`open_plain`](Self::open_plain); also what the file system said of the file just before it was opened.
+    pub(crate) fn open_known(path: &Path) -> Result<(Self, Metadata), SegmentError> {
+        let (source, metadata) = Source::open(path).map_err(SegmentError::io("read", path))?;
+        let reader = Self::over(path, source, metadata.len()).map_err(SegmentError::io("read", path))?;
+        Ok((reader, metadata))
+    }
+
     fn open_as(path: &Path, may_map: bool) -> Result<Self, SegmentError> {
-        let io_error = |source| SegmentError::Io { action: "read", path: path.to_owned(), source };
-        let mut reader = Self::over(path, Source::open(path).map_err(io_error)?).map_err(io_error)?;
+        let (mut reader, _) = Self::open_known(path)?;
         // Only a file that its writer has finished with is mapped.
         if may_map && reader.seal.is_some() && SegmentName::of_path(path).is_some_and(|name| !name.open) {
-            reader.source = Source::map(path).map_err(io_error)?;
+            reader.source = Source::map(path).map_err(SegmentError::io("read", path))?;
         }
         Ok(reader)
     }
@@ -140,11 +147,13 @@ impl SegmentReader {
     /// # Errors
     /// [`SegmentError::Io`]. Damage isn't an error.
     pub fn from_reader(path: &Path, file: Box<dyn StorageRead>) -> Result<Self, SegmentError> {
-        Self::over(path, Source::plain(file)).map_err(SegmentError::io("read", path))
+        let mut source = Source::plain(file);
+        source.len().and_then(|bytes| Self::over(path, source, bytes)).map_err(SegmentError::io("read", path))
     }
 
-    fn over(path: &Path, mut source: Source) -> io::Result<Self> {
-        let bytes = source.len()?;
+    /// Finds out who a segment of so many bytes is.
+    fn over(path: &Path, mut source: Source, bytes: u64) -> io::Result<Self> {
+        source.read_edges(bytes)?;
         let mut header = read_header(&mut source)?;
         let mut seal = read_seal(&mut source, bytes)?;
         let name = SegmentName::of_path(path);
@@ -230,6 +239,7 @@ impl SegmentReader {
         if offset < self.position().max(MAGIC.len() as u64) || self.position() > self.seal_offset {
             return Ok(false);
         }
+        self.source.forget_edges();
         let frame = self.frame_at(offset)?;
         let fits = match (first_seq, &frame) {
             // [F-34]: seqs never go back, so that none behind `first_seq` stands in what is skipped.
@@ -270,6 +280,8 @@ impl SegmentReader {
     /// # Errors
     /// [`SegmentError::Io`] if the file can't be read.
     pub(crate) fn next_frame(&mut self) -> Result<Option<EventOfFrame<'_>>, SegmentError> {
+        // From here on, the file as it is.
+        self.source.forget_edges();
         let header = loop {
             let position = self.scanner.position();
             let (window, at_end) = self.source.window(position);

@@ -1,45 +1,112 @@
 //! Bytes of a file, as windows for a scanner: mapped where the file can't change any more, read where it may.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::fs::{File, Metadata};
 use std::io::{self, Read, SeekFrom};
 use std::path::Path;
 
 use super::map;
-use super::storage::{Disk, Storage, StorageRead, open_file};
+use super::storage::{StorageRead, open_file, open_known};
 
 /// Bytes read at a time from files that may change.
 const READ_BYTES: usize = 256 << 10;
+
+/// How much of a file's beginning and end is read before anything is looked for there: most HEADERs with the head of the
+/// frame behind them, and most SEALs with their trailer. What is longer is read by itself.
+const HEAD_BYTES: u64 = 4 << 10;
+const TAIL_BYTES: u64 = 24 << 10;
+
+/// How much of an end is read when it turns out to be longer: all SEALs that don't hold a large schema.
+const LONG_TAIL_BYTES: u64 = 64 << 10;
 
 /// A file's bytes from some position on.
 pub(crate) enum Source {
     /// A sealed file, all of it at hand.
     Mapped(memmap2::Mmap),
     /// A file that may grow or shrink: mapping it would end the process when it shrinks.
-    Plain { file: Box<dyn StorageRead>, buffer: Vec<u8>, begin: u64, at_end: bool },
+    Plain { file: Opened, buffer: Vec<u8>, begin: u64, at_end: bool, edges: Vec<Edge> },
+}
+
+/// What is read plainly.
+pub(crate) enum Opened {
+    /// A file of the computer's: any place of it takes one call.
+    File(File),
+    /// Anything else.
+    Other(Box<dyn StorageRead>),
+}
+
+/// A file's beginning or end, in memory.
+#[derive(Debug)]
+pub(crate) struct Edge {
+    begin: u64,
+    bytes: Vec<u8>,
 }
 
 impl Source {
-    /// Opens `path`, to be read.
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self::plain(Disk.open(path)?))
+    /// Opens `path`, to be read; also what the file system said of it just before.
+    pub(crate) fn open(path: &Path) -> io::Result<(Self, Metadata)> {
+        let (file, metadata) = open_known(path)?;
+        Ok((Self::of(Opened::File(file)), metadata))
     }
 
     /// Maps `path`, which nobody changes any more. An empty file can't be mapped: it is opened to be read.
     pub(crate) fn map(path: &Path) -> io::Result<Self> {
         let file = open_file(path)?;
-        if file.metadata()?.len() == 0 { Ok(Self::plain(Box::new(file))) } else { Ok(Self::Mapped(map::map(&file)?)) }
+        if file.metadata()?.len() == 0 { Ok(Self::of(Opened::File(file))) } else { Ok(Self::Mapped(map::map(&file)?)) }
     }
 
     /// Reads `file`.
     pub(crate) fn plain(file: Box<dyn StorageRead>) -> Self {
-        Self::Plain { file, buffer: Vec::new(), begin: 0, at_end: false }
+        Self::of(Opened::Other(file))
+    }
+
+    fn of(file: Opened) -> Self {
+        Self::Plain { file, buffer: Vec::new(), begin: 0, at_end: false, edges: Vec::new() }
     }
 
     /// Bytes in the file.
     pub(crate) fn len(&mut self) -> io::Result<u64> {
         match self {
             Self::Mapped(map) => Ok(map.len() as u64),
-            Self::Plain { file, .. } => file.seek(SeekFrom::End(0)),
+            Self::Plain { file, .. } => file.reader().seek(SeekFrom::End(0)),
+        }
+    }
+
+    /// Reads the beginning and the end of a file of `len` bytes, where [`peek`](Self::peek) and [`read`](Self::read) find
+    /// them until [`forget_edges`](Self::forget_edges): what a segment is stands there, in several places.
+    pub(crate) fn read_edges(&mut self, len: u64) -> io::Result<()> {
+        let Self::Plain { file, edges, .. } = self else { return Ok(()) };
+        let tail = len.saturating_sub(TAIL_BYTES);
+        // In one piece, if little or nothing lies between.
+        let places = if tail <= HEAD_BYTES { vec![0..len] } else { vec![0..HEAD_BYTES, tail..len] };
+        edges.clear();
+        for place in places {
+            edges.push(Edge { begin: place.start, bytes: file.read(place.start, place.end - place.start)? });
+        }
+        Ok(())
+    }
+
+    /// What is to be looked at next is all that stands from `position` to the file's end: if the end that was read is
+    /// shorter, and this isn't long, it is completed.
+    pub(crate) fn lengthen_tail(&mut self, position: u64) -> io::Result<()> {
+        let Self::Plain { file, edges, .. } = self else { return Ok(()) };
+        let Some(tail) = edges.last_mut() else { return Ok(()) };
+        let end = tail.begin + tail.bytes.len() as u64;
+        if position < tail.begin && end - position <= LONG_TAIL_BYTES {
+            let mut bytes = file.read(position, tail.begin - position)?;
+            if bytes.len() as u64 == tail.begin - position {
+                bytes.append(&mut tail.bytes);
+                *tail = Edge { begin: position, bytes };
+            }
+        }
+        Ok(())
+    }
+
+    /// The file is looked at as it is now.
+    pub(crate) fn forget_edges(&mut self) {
+        if let Self::Plain { edges, .. } = self {
+            edges.clear();
         }
     }
 
@@ -54,7 +121,7 @@ impl Source {
     /// Reads on until `window(position)` has at least `bytes` bytes or the file ends. Bytes before `position` are
     /// given up.
     pub(crate) fn fill(&mut self, position: u64, bytes: usize) -> io::Result<()> {
-        let Self::Plain { file, buffer, begin, at_end } = self else { return Ok(()) };
+        let Self::Plain { file, buffer, begin, at_end, .. } = self else { return Ok(()) };
         let used = usize::try_from(position.saturating_sub(*begin)).unwrap_or(usize::MAX).min(buffer.len());
         buffer.drain(..used);
         *begin += used as u64;
@@ -66,6 +133,7 @@ impl Source {
         // In proportion to what is kept, so that a search through hostile lengths, which looks far ahead at each byte,
         // doesn't move and sum a long window for every short read ([P-3]).
         let wanted = bytes.saturating_sub(buffer.len()).max(READ_BYTES).max(buffer.len() / 4);
+        let file = file.reader();
         file.seek(SeekFrom::Start(*begin + buffer.len() as u64))?;
         // Grows with what is there, not with what a length in the file claims.
         let read = file.take(wanted as u64).read_to_end(buffer)?;
@@ -88,23 +156,25 @@ impl Source {
                 Some(found) => bytes.copy_from_slice(found),
                 None => return Ok(false),
             },
-            Self::Plain { file, .. } => return read_at(file, position, bytes),
+            Self::Plain { file, edges, .. } => match at_edge(edges, position, bytes.len() as u64) {
+                Some(found) => bytes.copy_from_slice(found),
+                None => return Ok(file.read_at(position, bytes)? == bytes.len()),
+            },
         }
         Ok(true)
     }
 
     /// At most `most` bytes from `position` on, whatever the windows are.
-    pub(crate) fn read(&mut self, position: u64, most: u32) -> io::Result<Vec<u8>> {
+    pub(crate) fn read(&mut self, position: u64, most: u32) -> io::Result<Cow<'_, [u8]>> {
         match self {
-            Self::Mapped(map) => Ok(tail(map, position).iter().take(most as usize).copied().collect()),
-            Self::Plain { file, .. } => {
-                let mut bytes = Vec::new();
-                if read_at(file, position, &mut [])? {
-                    // Grows with what is there.
-                    file.take(most.into()).read_to_end(&mut bytes)?;
-                }
-                Ok(bytes)
+            Self::Mapped(map) => {
+                let bytes = tail(map, position);
+                Ok(Cow::Borrowed(bytes.get(..most as usize).unwrap_or(bytes)))
             }
+            Self::Plain { file, edges, .. } => match at_edge(edges, position, most.into()) {
+                Some(found) => Ok(Cow::Borrowed(found)),
+                None => Ok(Cow::Owned(file.read(position, most.into())?)),
+            },
         }
     }
 
@@ -126,14 +196,69 @@ impl fmt::Debug for Source {
     }
 }
 
-/// Fills `bytes` from `offset` on; false if the file is too short.
-fn read_at(file: &mut dyn StorageRead, offset: u64, bytes: &mut [u8]) -> io::Result<bool> {
-    // No file system has a file of that size: an offset out of a hostile index.
-    let seek = file.seek(SeekFrom::Start(offset)).map(|_| ());
-    match seek.and_then(|()| file.read_exact(bytes)) {
-        Err(e) if matches!(e.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput) => Ok(false),
-        other => other.map(|()| true),
+impl Opened {
+    fn reader(&mut self) -> &mut dyn StorageRead {
+        match self {
+            Self::File(file) => file,
+            Self::Other(file) => file,
+        }
     }
+
+    /// At most `most` bytes from `position` on.
+    fn read(&mut self, position: u64, most: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        loop {
+            let begin = bytes.len();
+            // Grows with what is there.
+            let more = (most - begin as u64).min(READ_BYTES as u64) as usize;
+            bytes.resize(begin + more, 0);
+            let place = bytes.get_mut(begin..).unwrap_or_default();
+            let read = self.read_at(position.saturating_add(begin as u64), place)?;
+            bytes.truncate(begin + read);
+            if read < more || bytes.len() as u64 == most {
+                return Ok(bytes);
+            }
+        }
+    }
+
+    /// Fills `bytes` from `position` on; returns how many there were.
+    fn read_at(&mut self, position: u64, mut bytes: &mut [u8]) -> io::Result<usize> {
+        let wanted = bytes.len();
+        while !bytes.is_empty() {
+            match self.read_some(position.saturating_add((wanted - bytes.len()) as u64), bytes) {
+                Ok(0) => break,
+                Ok(read) => bytes = bytes.get_mut(read..).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // No file system has a file of that size: an offset out of a hostile index.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(wanted - bytes.len())
+    }
+
+    fn read_some(&mut self, position: u64, bytes: &mut [u8]) -> io::Result<usize> {
+        match self {
+            #[cfg(unix)]
+            Self::File(file) => std::os::unix::fs::FileExt::read_at(file, bytes, position),
+            #[cfg(windows)]
+            Self::File(file) => std::os::windows::fs::FileExt::seek_read(file, bytes, position),
+            #[allow(unreachable_patterns, reason = "all of them, where a file has no places to be read at")]
+            _ => {
+                let file = self.reader();
+                file.seek(SeekFrom::Start(position))?;
+                file.read(bytes)
+            }
+        }
+    }
+}
+
+/// So many bytes from `position` on, if they are at an edge.
+fn at_edge(edges: &[Edge], position: u64, len: u64) -> Option<&[u8]> {
+    edges.iter().find_map(|edge| {
+        let from = usize::try_from(position.checked_sub(edge.begin)?).ok()?;
+        edge.bytes.get(from..from.checked_add(usize::try_from(len).ok()?)?)
+    })
 }
 
 fn tail(bytes: &[u8], from: u64) -> &[u8] {
@@ -163,7 +288,7 @@ mod tests {
         let path = dir.path().join("file");
         let len = 8 << 20;
         std::fs::write(&path, vec![7; len]).unwrap();
-        let mut source = Source::open(&path).unwrap();
+        let mut source = Source::open(&path).unwrap().0;
         let (mut fills, mut position) = (0, 0);
         // A scanner that always wants half of the file behind the byte at which it stands.
         while !source.window(position).1 {

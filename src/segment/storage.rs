@@ -1,7 +1,7 @@
 //! The one seam through which files are written: append, sync, rename, remove, sync a directory. The recorder and the
 //! replayer's checkpoints know no other way to a disk, so that tests can put a failing or crashing one in its place.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Cursor, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -250,8 +250,14 @@ fn check_regular(path: &Path) -> io::Result<()> {
 
 /// Opens a file for reading, also through a link. A pipe would wait for a writer, and a device has no end: both are refused.
 pub(crate) fn open_file(path: &Path) -> io::Result<File> {
-    match path.metadata()?.is_file() {
-        true => File::open(path),
+    open_known(path).map(|(file, _)| file)
+}
+
+/// Like [`open_file`]; also what the file system said of the file just before.
+pub(crate) fn open_known(path: &Path) -> io::Result<(File, Metadata)> {
+    let metadata = path.metadata()?;
+    match metadata.is_file() {
+        true => Ok((File::open(path)?, metadata)),
         false => Err(io::Error::new(io::ErrorKind::InvalidInput, NOT_REGULAR)),
     }
 }

@@ -30,6 +30,8 @@ mod faulty;
 #[cfg(feature = "cli")]
 mod hostile;
 mod layering;
+#[cfg(feature = "cli")]
+mod limits;
 mod pbfs;
 mod power_cuts;
 

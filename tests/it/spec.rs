@@ -191,7 +191,7 @@ proptest! {
 #[test]
 fn an_index_has_at_most_4096_entries_and_a_place_for_every_seq() {
     let mut builder = SealBuilder::new(0);
-    let frames = 3 * format::MAX_INDEX_ENTRIES as u64 + 5;
+    let frames = 3 * format::WRITTEN_INDEX_ENTRIES as u64 + 5;
     for i in 0..frames {
         builder.add_frame(&FrameHeader {
             kind: Kind::Data,
@@ -209,7 +209,8 @@ fn an_index_has_at_most_4096_entries_and_a_place_for_every_seq() {
         });
     }
     let index = builder.finish(SegmentHeader::default()).index;
-    assert!(index.len() <= format::MAX_INDEX_ENTRIES && index.len() > format::MAX_INDEX_ENTRIES / 2);
+    assert!(index.len() <= format::WRITTEN_INDEX_ENTRIES && index.len() > format::WRITTEN_INDEX_ENTRIES / 2);
+    const { assert!(format::WRITTEN_INDEX_ENTRIES <= format::MAX_INDEX_ENTRIES) };
     assert_eq!(index.iter().map(|e| e.count).sum::<u64>(), frames * 2);
     for seq in (0..frames * 3).step_by(7) {
         let at = index.partition_point(|e| e.first_seq <= seq) - 1;

@@ -1,6 +1,7 @@
 //! Who does what.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
@@ -50,6 +51,10 @@ pub(crate) enum Contestant {
     PeerReplay,
     /// Segments, as `sift-replay DIR` does, checkpoints included.
     OurReplay,
+    /// The same through a proxy that hands on at once.
+    OurReplayNear,
+    /// The same through a proxy that hands on after 50 ms, each way.
+    OurReplayFar,
     /// PBFS, the same way.
     OurReplayPbfs,
     /// Encoded messages from memory, through tonic's client-stream.
@@ -87,7 +92,7 @@ impl Contestant {
             Self::OurRecordCalls => ours::record_calls(job, false),
             Self::OurRecordCallsStalling => ours::record_calls(job, true),
             Self::PeerReplay => peer::replay(job),
-            Self::OurReplay | Self::OurReplayPbfs => ours::replay(job),
+            Self::OurReplay | Self::OurReplayNear | Self::OurReplayFar | Self::OurReplayPbfs => ours::replay(job),
             Self::TonicPassThrough => limits::pass_through(job),
             Self::WholeBuffers => limits::whole_buffers(job),
             Self::PeerLiveOnly => peer::live_only(job),
@@ -109,10 +114,21 @@ impl Contestant {
         }
     }
 
+    /// How long the way to the server is, each way, if there is a proxy on it.
+    pub(crate) fn distance(self) -> Option<Duration> {
+        match self {
+            Self::OurReplayNear => Some(Duration::ZERO),
+            Self::OurReplayFar => Some(Duration::from_millis(50)),
+            _ => None,
+        }
+    }
+
     /// Whether it reads what was recorded before, and from whom.
     pub(crate) fn reads(self) -> Option<Contestant> {
         match self {
-            Self::OurReplay | Self::OurVerify | Self::CrcOfMemory => Some(Self::OurRecord),
+            Self::OurReplay | Self::OurReplayNear | Self::OurReplayFar | Self::OurVerify | Self::CrcOfMemory => {
+                Some(Self::OurRecord)
+            }
             Self::PeerReplay | Self::OurReplayPbfs => Some(Self::PeerRecord),
             _ => None,
         }

@@ -15,6 +15,10 @@ mod null_storage;
 mod ours;
 mod peer;
 mod plot;
+#[path = "../../../tests/it/support/port.rs"]
+mod port;
+#[path = "../../../tests/it/support/proxy.rs"]
+mod proxy;
 mod stalling;
 mod table;
 mod workload;
@@ -27,6 +31,7 @@ use contestant::{Contestant, Job};
 use destination::{Mood, Raw};
 use growth::Ground;
 use measure::{Measured, in_child};
+use proxy::{BOTH, Proxy};
 use table::{COMPARISONS, Comparison, HEAD, Place, line};
 use workload::Workload;
 
@@ -162,7 +167,14 @@ impl Stage {
         let factor = contestant.factor();
         if let Some(writer) = contestant.reads() {
             let dir = self.recorded(writer, workload, factor)?;
-            return in_child(contestant, &self.job(workload, factor, dir));
+            let proxy = contestant.distance().map(|distance| {
+                let proxy = Proxy::start(self.server.address());
+                proxy.delay(&BOTH, distance);
+                proxy
+            });
+            let job = self.job(workload, factor, dir);
+            let uri = proxy.as_ref().map_or(job.uri.clone(), Proxy::uri);
+            return in_child(contestant, &Job { uri, ..job });
         }
         let root = match place {
             Place::Memory => self.memory.path(),

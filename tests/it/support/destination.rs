@@ -299,7 +299,11 @@ impl Raw {
     }
 
     pub(crate) fn uri(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http://{}", self.address())
+    }
+
+    pub(crate) fn address(&self) -> std::net::SocketAddr {
+        self.address
     }
 
     /// Ends it, and all its connections, without a word.

@@ -23,4 +23,6 @@ pub(crate) mod recording;
 pub(crate) mod repairing;
 pub(crate) mod sound;
 pub(crate) mod storage;
+#[cfg(all(feature = "cli", target_os = "linux"))]
+pub(crate) mod taken;
 pub(crate) mod tasks;

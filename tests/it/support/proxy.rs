@@ -1,7 +1,8 @@
 //! A network that fails on demand: a TCP proxy in front of a server, each direction of which can be held, emptied, slowed,
-//! cut or closed at any time. What a control says holds from the moment at which it returns.
+//! cut or closed at any time. What a control says holds from the moment at which it returns. The benchmarks use it, too.
 #![allow(dead_code, reason = "each test uses some of it")]
 
+#[path = "proxy/pump.rs"]
 mod pump;
 
 use std::net::SocketAddr;
