@@ -10,6 +10,8 @@ use sift_replay::format::Compression;
 use sift_replay::record::{Channel, DataType, FlowSchema, Recorder, RecorderOptions, Schema, Timestamp, Value};
 
 use crate::null_storage::NullStorage;
+use sift_replay::replay::ReplayOptions;
+
 use crate::ours::{LANES, replay_all};
 use crate::plot::{Panel, svg};
 use crate::workload::{channel, time};
@@ -34,7 +36,7 @@ pub(crate) struct Ground<'a> {
 
 /// Measures all of it; returns tables in Markdown, and a plot.
 pub(crate) fn measure(ground: &Ground<'_>) -> (String, String) {
-    let growths = [records(ground), channels(ground), segments(ground), lanes(ground)];
+    let growths = [records(ground), channels(ground), segments(ground), lanes(ground), windows(ground), frames(ground)];
     let tables: Vec<_> = growths.iter().map(table).collect();
     let panels: Vec<_> = growths.iter().map(panel).collect();
     (tables.join("\n"), svg(&panels))
@@ -46,11 +48,7 @@ fn schema(channels: usize) -> Schema {
 }
 
 /// Records so many records, in so many segments; returns what it took, in s.
-fn record(dir: &Path, channels: usize, records: u64, segments: u64, dropped: bool) -> f64 {
-    let mut options = RecorderOptions { compression: Compression::None, ..RecorderOptions::default() };
-    if dropped {
-        options.storage = Arc::new(NullStorage);
-    }
+fn record(dir: &Path, channels: usize, records: u64, segments: u64, options: RecorderOptions) -> f64 {
     let rows: Vec<Vec<Value<'_>>> =
         (0..64).map(|row| (0..channels).map(|n| Value::Double(1.0 + (row * n) as f64)).collect()).collect();
     let began = Instant::now();
@@ -68,13 +66,22 @@ fn record(dir: &Path, channels: usize, records: u64, segments: u64, dropped: boo
     began.elapsed().as_secs_f64()
 }
 
-/// Records into a directory and replays that; what both took, in s.
-fn record_and_replay(ground: &Ground<'_>, channels: usize, records: u64, segments: u64, lanes: usize) -> (f64, f64) {
-    let dir = tempfile::tempdir_in(ground.dir).expect("a directory");
-    let recorded = record(dir.path(), channels, records, segments, false);
+fn uncompressed() -> RecorderOptions {
+    RecorderOptions { compression: Compression::None, ..RecorderOptions::default() }
+}
+
+/// Replays a directory; returns what it took, in s.
+fn replay(ground: &Ground<'_>, dir: &Path, lanes: usize, options: &ReplayOptions, records: u64) -> f64 {
     let began = Instant::now();
-    replay_all(dir.path(), &ground.uri, NonZeroUsize::new(lanes).expect("some"), records);
-    (recorded, began.elapsed().as_secs_f64())
+    replay_all(dir, &ground.uri, NonZeroUsize::new(lanes).expect("some"), options, records);
+    began.elapsed().as_secs_f64()
+}
+
+/// Records into a directory and replays that; what both took, in s.
+fn record_and_replay(ground: &Ground<'_>, channels: usize, records: u64, lanes: usize) -> (f64, f64) {
+    let dir = tempfile::tempdir_in(ground.dir).expect("a directory");
+    let recorded = record(dir.path(), channels, records, 1, uncompressed());
+    (recorded, replay(ground, dir.path(), lanes, &ReplayOptions::default(), records))
 }
 
 /// Ten, a hundred, …: powers of ten.
@@ -84,8 +91,9 @@ fn powers(exponents: std::ops::RangeInclusive<u32>) -> impl Iterator<Item = u64>
 
 fn records(ground: &Ground<'_>) -> Growth {
     let point = |records: u64| {
-        let dropped = record(ground.dir, 1, records, 1, true);
-        let (recorded, replayed) = record_and_replay(ground, 1, records, 1, LANES);
+        let to_nowhere = RecorderOptions { storage: Arc::new(NullStorage), ..uncompressed() };
+        let dropped = record(ground.dir, 1, records, 1, to_nowhere);
+        let (recorded, replayed) = record_and_replay(ground, 1, records, LANES);
         (records, [dropped, recorded, replayed].map(|seconds| seconds * 1e9 / records as f64).to_vec())
     };
     Growth {
@@ -101,7 +109,7 @@ fn channels(ground: &Ground<'_>) -> Growth {
     let point = |channels: u64| {
         // About as many values each time.
         let records = 20_000_000 / channels;
-        let (recorded, replayed) = record_and_replay(ground, channels as usize, records, 1, LANES);
+        let (recorded, replayed) = record_and_replay(ground, channels as usize, records, LANES);
         let values = (records * channels) as f64;
         (channels, [recorded, replayed].map(|seconds| seconds * 1e9 / values).to_vec())
     };
@@ -118,14 +126,12 @@ fn segments(ground: &Ground<'_>) -> Growth {
     const RECORDS: u64 = 1_000_000;
     let point = |segments: u64| {
         let dir = tempfile::tempdir_in(ground.dir).expect("a directory");
-        let recorded = record(dir.path(), 10, RECORDS, segments, false);
+        let recorded = record(dir.path(), 10, RECORDS, segments, uncompressed());
         let began = Instant::now();
         let catalog = Catalog::build(discover(&[dir.path().to_owned()]).expect("it is there"));
         assert_eq!(catalog.sessions[0].segments.len() as u64, segments);
         let found = began.elapsed().as_secs_f64();
-        let began = Instant::now();
-        replay_all(dir.path(), &ground.uri, NonZeroUsize::new(LANES).expect("some"), RECORDS);
-        let replayed = began.elapsed().as_secs_f64();
+        let replayed = replay(ground, dir.path(), LANES, &ReplayOptions::default(), RECORDS);
         (segments, [recorded, found, replayed].map(|seconds| seconds * 1e3).to_vec())
     };
     Growth {
@@ -140,7 +146,7 @@ fn segments(ground: &Ground<'_>) -> Growth {
 fn lanes(ground: &Ground<'_>) -> Growth {
     const RECORDS: u64 = 3_000_000;
     let point = |lanes: u64| {
-        let (_, replayed) = record_and_replay(ground, 10, RECORDS, 1, lanes as usize);
+        let (_, replayed) = record_and_replay(ground, 10, RECORDS, lanes as usize);
         (lanes, vec![replayed * 1e9 / RECORDS as f64])
     };
     Growth {
@@ -149,6 +155,47 @@ fn lanes(ground: &Ground<'_>) -> Growth {
         unit: "ns/record",
         lines: &["replay"],
         points: [1, 2, 4, 8, 16].into_iter().map(point).collect(),
+    }
+}
+
+fn windows(ground: &Ground<'_>) -> Growth {
+    const RECORDS: u64 = 3_000_000;
+    let dir = tempfile::tempdir_in(ground.dir).expect("a directory");
+    record(dir.path(), 10, RECORDS, 1, uncompressed());
+    let point = |kib: u64| {
+        let options = ReplayOptions { window_bytes: (kib as usize) << 10, ..ReplayOptions::default() };
+        let replayed = replay(ground, dir.path(), LANES, &options, RECORDS);
+        (kib, vec![replayed * 1e9 / RECORDS as f64])
+    };
+    Growth {
+        title: "Windows of a replay (10 doubles)",
+        over: "KiB of a window",
+        unit: "ns/record",
+        lines: &["replay"],
+        points: [64, 256, 1024, 4096, 16384].into_iter().map(point).collect(),
+    }
+}
+
+fn frames(ground: &Ground<'_>) -> Growth {
+    const RECORDS: u64 = 3_000_000;
+    let point = |kib: u64| {
+        let cost = |compression, dropped| {
+            let dir = tempfile::tempdir_in(ground.dir).expect("a directory");
+            let mut options = RecorderOptions { frame_bytes: (kib as usize) << 10, compression, ..uncompressed() };
+            if dropped {
+                options.storage = Arc::new(NullStorage);
+            }
+            record(dir.path(), 10, RECORDS, 1, options) * 1e9 / RECORDS as f64
+        };
+        let dropped = cost(Compression::None, true);
+        (kib, vec![dropped, cost(Compression::None, false), cost(Compression::Zstd(1), false)])
+    };
+    Growth {
+        title: "Frames (10 doubles)",
+        over: "KiB of a frame",
+        unit: "ns/record",
+        lines: &["record, dropped", "record", "record, zstd 1"],
+        points: [4, 16, 64, 256, 1024].into_iter().map(point).collect(),
     }
 }
 

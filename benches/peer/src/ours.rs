@@ -79,22 +79,23 @@ pub(crate) fn record_calls(job: &Job, stalling: bool) -> Measured {
 
 pub(crate) fn replay(job: &Job) -> Measured {
     here(Path::new(""), || {
-        replay_all(&job.dir, &job.uri, NonZeroUsize::new(LANES).expect("some"), job.records);
+        let lanes = NonZeroUsize::new(LANES).expect("some");
+        replay_all(&job.dir, &job.uri, lanes, &ReplayOptions::default(), job.records);
         job.records
     })
 }
 
 /// Replays all that is in `dir`, as `sift-replay DIR` does.
-pub(crate) fn replay_all(dir: &Path, uri: &str, lanes: NonZeroUsize, records: u64) {
+pub(crate) fn replay_all(dir: &Path, uri: &str, lanes: NonZeroUsize, options: &ReplayOptions, records: u64) {
     let runtime = runtime();
     let state_dir = tempfile::tempdir().expect("a directory");
-    let options = DestinationOptions { uri: Some(uri.to_owned()), ..DestinationOptions::default() };
-    let destination = Destination::resolve(&options).expect("a destination");
+    let to = DestinationOptions { uri: Some(uri.to_owned()), ..DestinationOptions::default() };
+    let destination = Destination::resolve(&to).expect("a destination");
     let paths = [dir.to_owned()];
     let lanes = runtime.block_on(Lanes::open(&destination, lanes)).expect("lanes");
     let state = State::open(Arc::new(Disk), StateDirs::resolve(&paths, Some(state_dir.path()))).expect("state");
     let work = Work::once(&paths, Catalog::build(discover(&paths).expect("it is there")));
-    let report = runtime.block_on(sift_replay::replay::replay(&lanes, &state, work, &ReplayOptions::default(), &()));
+    let report = runtime.block_on(sift_replay::replay::replay(&lanes, &state, work, options, &()));
     assert_eq!(report.totals.records_acknowledged, records, "{report:?}");
 }
 
