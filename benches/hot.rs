@@ -31,8 +31,11 @@ use null_storage::NullStorage;
 /// Handles all records of the input once.
 type Pass = Box<dyn FnMut()>;
 
+/// A hot path's name, and what prepares it.
+type HotPath = (&'static str, fn(&Input) -> Pass);
+
 /// The hot paths, in the order of a record's life.
-const PATHS: &[(&str, fn(&Input) -> Pass)] = &[
+const PATHS: &[HotPath] = &[
     ("encode", encode),
     ("record", record),
     ("frame-none", |input| frame(input, Compression::None)),
@@ -73,7 +76,7 @@ fn counted(pass: &mut Pass, passes: usize) {
 
 /// A path over an input.
 struct Case {
-    path: &'static (&'static str, fn(&Input) -> Pass),
+    path: &'static HotPath,
     input: &'static str,
 }
 
@@ -156,7 +159,7 @@ fn pending(payload: &Payload) -> PendingFrame {
         first_seq: payload.first_seq,
         times: payload.times,
         raw_len: payload.bytes.len() as u32,
-        buffer: [&[0; FRAME_HEADER_BYTES], &payload.bytes[..]].concat(),
+        buffer: [&[0; FRAME_HEADER_BYTES], payload.bytes].concat(),
     }
 }
 
@@ -199,7 +202,8 @@ fn window(input: &Input) -> Pass {
     let (mut loops, payloads) = (HotLoops::new(suffix()), input.payloads);
     Box::new(move || {
         for payload in payloads {
-            black_box(loops.fill_windows(payload.first_seq, payload.count, payload.records.clone(), true));
+            let seqs = payload.first_seq..payload.first_seq + u64::from(payload.count);
+            black_box(loops.fill_windows(payload.first_seq, seqs, payload.records.clone(), true));
         }
     })
 }

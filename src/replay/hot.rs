@@ -1,6 +1,8 @@
 //! For benchmarks (`benches/hot.rs`): what is done to each record between a file and the wire. It is nobody else's to call,
 //! so they need a door; this one knows no more than records in, and messages or windows out.
 
+use std::ops::Range;
+
 use super::options::ReplayOptions;
 use super::outgoing::{Ids, Outgoing, put_message};
 use super::slots::{Closed, Slots};
@@ -30,12 +32,13 @@ impl HotLoops {
         }
     }
 
-    /// Adds the records of a frame to windows; returns the bytes of those that are full, which are gone then.
-    pub fn fill_windows(&mut self, first_seq: u64, count: u32, records: Records<'_>, bare: bool) -> u64 {
+    /// Adds those records of a frame whose seqs these are to windows; returns the bytes of the windows that are full, which
+    /// are gone then.
+    pub fn fill_windows(&mut self, first_seq: u64, seqs: Range<u64>, records: Records<'_>, bare: bool) -> u64 {
         let mut bytes = 0;
-        // Replaying passes over the records of a frame that are done.
-        let records = records.skip(0).take(count as usize);
-        let added = self.windows.add(first_seq, records, ids(bare), |window| -> Result<(), Closed> {
+        let (skip, count) = ((seqs.start - first_seq) as usize, (seqs.end - seqs.start) as usize);
+        let records = records.skip(skip).take(count);
+        let added = self.windows.add(seqs.start, records, ids(bare), |window| -> Result<(), Closed> {
             bytes += window.bytes;
             Ok(())
         });

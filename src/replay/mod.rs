@@ -60,9 +60,7 @@ pub use lane::Lanes;
 pub use observe::{Observer, Origin, ReplayEvent};
 pub use options::{After, OnReject, Rate, ReplayOptions, Rewrite, Selection};
 #[cfg(feature = "stream")]
-#[cfg(feature = "stream")]
-pub(crate) use outgoing::put_message;
-pub(crate) use outgoing::{Ids, Outgoing};
+pub(crate) use outgoing::{Ids, Outgoing, put_message};
 pub use report::{Line, Report, Totals};
 pub use retire::{ArchiveError, check_archive};
 #[cfg(feature = "stream")]
