@@ -184,41 +184,42 @@ impl Timestamp {
     /// Appends it as the request's timestamp field; like prost, without the parts that are zero.
     #[inline]
     pub(super) fn put(self, out: &mut Vec<u8>) {
-        let seconds = self.0.div_euclid(NS_PER_SECOND) as u64;
-        let nanos = self.0.rem_euclid(NS_PER_SECOND) as u64;
-        if !(1..MAX_SHORT_SECONDS).contains(&seconds) || nanos == 0 {
-            return put_timestamp_parts(out, seconds, nanos);
-        }
-        // The whole field in one word: tag and length, tag and seconds, tag and ns.
-        let (seconds, seconds_len) = varint_word(seconds);
-        let (nanos, nanos_len) = varint_word(nanos);
-        let len = 2 + seconds_len + nanos_len;
-        let head = TIMESTAMP | (len as u128) << 8 | 0x08 << 16;
-        let tail = 0x10 | u128::from(nanos) << 8;
-        let field = head | u128::from(seconds) << 24 | tail << (24 + 8 * seconds_len);
+        let (Ok(ns @ SHORT_FROM..), nanos @ 1..) = (u64::try_from(self.0), self.0 % NS_PER_SECOND) else {
+            return self.put_parts(out);
+        };
+        // Tag, length, tag and seconds are eight bytes, as words are; tag and ns are six at most.
+        let (seconds, (nanos, nanos_len)) = (varint_word(ns / NS_PER_SECOND as u64).0, varint_word(nanos as u64));
+        let len = 1 + SHORT_SECONDS_BYTES + 1 + nanos_len;
+        let first = TIMESTAMP | (len as u64) << 8 | 0x08 << 16 | seconds << 24;
+        let second = 0x10 | nanos << 8;
         let start = out.len();
-        out.extend_from_slice(&field.to_le_bytes());
+        out.extend_from_slice(&(u128::from(first) | u128::from(second) << 64).to_le_bytes());
         out.truncate(start + 2 + len);
     }
-}
 
-/// Seconds that take five bytes at most: until the year 2514.
-const MAX_SHORT_SECONDS: u64 = 1 << 34;
-
-const TIMESTAMP: u128 = (field::TIMESTAMP << 3 | 2) as u128;
-
-/// The same for any values.
-#[cold]
-fn put_timestamp_parts(out: &mut Vec<u8>, seconds: u64, nanos: u64) {
-    let part = |value| if value == 0 { 0 } else { 1 + varint_len(value) };
-    out.extend_from_slice(&[TIMESTAMP as u8, (part(seconds) + part(nanos)) as u8]);
-    if seconds != 0 {
-        put_varint_field(out, 1, seconds);
-    }
-    if nanos != 0 {
-        put_varint_field(out, 2, nanos);
+    /// The same for any time.
+    #[cold]
+    fn put_parts(self, out: &mut Vec<u8>) {
+        let seconds = self.0.div_euclid(NS_PER_SECOND) as u64;
+        let nanos = self.0.rem_euclid(NS_PER_SECOND) as u64;
+        let part = |value| if value == 0 { 0 } else { 1 + varint_len(value) };
+        out.extend_from_slice(&[TIMESTAMP as u8, (part(seconds) + part(nanos)) as u8]);
+        if seconds != 0 {
+            put_varint_field(out, 1, seconds);
+        }
+        if nanos != 0 {
+            put_varint_field(out, 2, nanos);
+        }
     }
 }
+
+/// Bytes that seconds take as a varint from July 1978 on, and longer than a [`Timestamp`] reaches.
+const SHORT_SECONDS_BYTES: usize = 5;
+
+/// That time, in ns since the Unix epoch.
+const SHORT_FROM: u64 = (1 << 28) * NS_PER_SECOND as u64;
+
+const TIMESTAMP: u64 = (field::TIMESTAMP << 3 | 2) as u64;
 
 impl From<SystemTime> for Timestamp {
     fn from(time: SystemTime) -> Self {
