@@ -24,7 +24,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
-use contestant::{Contestant, Job};
+use contestant::{Contestant, Job, Way};
 use destination::{Mood, Raw};
 use measure::{Measured, in_child};
 use proxy::{BOTH, Proxy};
@@ -116,7 +116,7 @@ struct Stage {
     scale: f64,
     server: Raw,
     /// What is there to be read.
-    recorded: HashMap<(Contestant, Workload), PathBuf>,
+    recorded: HashMap<(Contestant, Workload, u64), PathBuf>,
 }
 
 impl Stage {
@@ -124,35 +124,42 @@ impl Stage {
         Self { root: root.to_owned(), scale, server: Raw::start(Mood::Counts), recorded: HashMap::new() }
     }
 
-    fn job(&self, workload: Workload, dir: PathBuf) -> Job {
-        Job { workload, records: workload.records(self.scale), dir, uri: self.server.uri() }
+    fn job(&self, workload: Workload, times: u64, dir: PathBuf) -> Job {
+        Job { workload, records: workload.records(self.scale) * times, dir, uri: self.server.uri() }
     }
 
     fn run(&mut self, contestant: Contestant, workload: Workload) -> Result<Measured, String> {
+        let times = contestant.times();
         if let Some(writer) = contestant.reads() {
-            let dir = self.recorded(writer, workload)?;
-            let proxy = contestant.distance().map(|distance| {
-                let proxy = Proxy::start(self.server.address());
-                proxy.delay(&BOTH, distance);
-                proxy
-            });
-            let job = self.job(workload, dir);
+            let dir = self.recorded(writer, workload, times)?;
+            let proxy = contestant.way().map(|way| self.proxy(way));
+            let job = self.job(workload, times, dir);
             let uri = proxy.as_ref().map_or(job.uri.clone(), Proxy::uri);
             return in_child(contestant, &Job { uri, ..job });
         }
         let dir = tempfile::tempdir_in(&self.root).map_err(|error| error.to_string())?;
-        in_child(contestant, &self.job(workload, dir.path().to_owned()))
+        in_child(contestant, &self.job(workload, times, dir.path().to_owned()))
+    }
+
+    /// What stands between a contestant and the server.
+    fn proxy(&self, way: Way) -> Proxy {
+        let proxy = Proxy::start(self.server.address());
+        proxy.delay(&BOTH, way.each);
+        if let Some(bytes_per_second) = way.bytes_per_second {
+            proxy.limit(proxy::Way::Up, bytes_per_second);
+        }
+        proxy
     }
 
     /// What `writer` makes, made once.
-    fn recorded(&mut self, writer: Contestant, workload: Workload) -> Result<PathBuf, String> {
-        if let Some(dir) = self.recorded.get(&(writer, workload)) {
+    fn recorded(&mut self, writer: Contestant, workload: Workload, times: u64) -> Result<PathBuf, String> {
+        if let Some(dir) = self.recorded.get(&(writer, workload, times)) {
             return Ok(dir.clone());
         }
-        let dir = self.root.join(format!("{writer:?}-{workload:?}"));
+        let dir = self.root.join(format!("{writer:?}-{workload:?}-{times}"));
         std::fs::create_dir(&dir).map_err(|error| error.to_string())?;
-        in_child(writer, &self.job(workload, dir.clone()))?;
-        self.recorded.insert((writer, workload), dir.clone());
+        in_child(writer, &self.job(workload, times, dir.clone()))?;
+        self.recorded.insert((writer, workload, times), dir.clone());
         Ok(dir)
     }
 }
