@@ -283,6 +283,43 @@ mod tests {
     }
 
     #[test]
+    fn what_is_read_at_the_edges_is_what_is_in_the_file() {
+        let (head, tail, long) = (HEAD_BYTES, TAIL_BYTES, LONG_TAIL_BYTES);
+        for len in [0, 1, head - 1, head, head + 1, head + tail, head + tail + 1, 3 * long] {
+            let bytes: Vec<u8> = (0..len).map(|at| (at / 100) as u8).collect();
+            let ends = [0, head, len.saturating_sub(tail), len.saturating_sub(long), len, u64::MAX];
+            let places: Vec<u64> =
+                ends.into_iter().flat_map(|end| [end.saturating_sub(1), end, end.saturating_add(1)]).collect();
+            for longer in ends.into_iter().filter(|&end| end < len).map(Some).chain([None]) {
+                let mut source = Source::plain(Box::new(io::Cursor::new(bytes.clone())));
+                source.read_edges(len).unwrap();
+                longer.iter().for_each(|&from| source.lengthen_tail(from).unwrap());
+                for &place in &places {
+                    for most in [0, 1, 64, tail as u32, 4 * long as u32] {
+                        let from = (place.min(len)) as usize;
+                        let there = &bytes[from..bytes.len().min(from + most as usize)];
+                        assert_eq!(source.read(place, most).unwrap(), there, "{most} at {place} of {len}");
+                        let mut read = vec![0; most as usize];
+                        let all = source.peek(place, &mut read).unwrap();
+                        assert_eq!(all, there.len() == read.len(), "{most} at {place} of {len}");
+                        assert!(!all || read == there, "{most} at {place} of {len}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_shorter_than_it_was_has_an_end_all_the_same() {
+        let mut source = Source::plain(Box::new(io::Cursor::new(vec![7; 100])));
+        source.read_edges(1 << 20).unwrap();
+        source.lengthen_tail((1 << 20) - LONG_TAIL_BYTES).unwrap();
+        assert_eq!(source.read(90, 20).unwrap(), &[7; 10][..]);
+        assert!(!source.peek((1 << 20) - 16, &mut [0; 16]).unwrap());
+        assert!(source.peek(84, &mut [0; 16]).unwrap());
+    }
+
+    #[test]
     fn a_long_window_advances_in_long_steps() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");

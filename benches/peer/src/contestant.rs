@@ -22,6 +22,17 @@ pub(crate) struct Job {
     pub(crate) uri: String,
 }
 
+/// What lies between the program and the server.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Way {
+    /// How long it takes, each way.
+    pub(crate) each: Duration,
+    pub(crate) bytes_per_second: Option<u64>,
+}
+
+/// A Gbit/s, in bytes.
+const GIGABIT: u64 = 125_000_000;
+
 /// One way of doing one thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
 pub(crate) enum Contestant {
@@ -55,6 +66,10 @@ pub(crate) enum Contestant {
     OurReplayNear,
     /// The same through a proxy that hands on after 50 ms, each way.
     OurReplayFar,
+    /// Through one that hands on at once, and not more than a Gbit/s.
+    OurReplayWireNear,
+    /// The same after 50 ms, each way.
+    OurReplayWireFar,
     /// PBFS, the same way.
     OurReplayPbfs,
     /// Encoded messages from memory, through tonic's client-stream.
@@ -92,7 +107,8 @@ impl Contestant {
             Self::OurRecordCalls => ours::record_calls(job, false),
             Self::OurRecordCallsStalling => ours::record_calls(job, true),
             Self::PeerReplay => peer::replay(job),
-            Self::OurReplay | Self::OurReplayNear | Self::OurReplayFar | Self::OurReplayPbfs => ours::replay(job),
+            Self::OurReplay | Self::OurReplayNear | Self::OurReplayFar => ours::replay(job),
+            Self::OurReplayWireNear | Self::OurReplayWireFar | Self::OurReplayPbfs => ours::replay(job),
             Self::TonicPassThrough => limits::pass_through(job),
             Self::WholeBuffers => limits::whole_buffers(job),
             Self::PeerLiveOnly => peer::live_only(job),
@@ -108,17 +124,24 @@ impl Contestant {
     /// How much it does, as a multiple of what the others do: what is over in a moment, or ought to last a while.
     pub(crate) fn factor(self) -> f64 {
         match self {
-            Self::OurVerify | Self::CrcOfMemory | Self::OurReplayNear | Self::OurReplayFar => 4.0,
+            Self::OurVerify | Self::CrcOfMemory => 4.0,
+            Self::OurReplayNear | Self::OurReplayFar => 8.0,
+            Self::OurReplayWireNear | Self::OurReplayWireFar => 2.0,
             Self::ProstEncodeCalls | Self::OurRecordCalls | Self::OurRecordCallsStalling => 0.1,
             _ => 1.0,
         }
     }
 
-    /// How long the way to the server is, each way, if there is a proxy on it.
-    pub(crate) fn distance(self) -> Option<Duration> {
+    /// The way to the server, if it isn't the shortest.
+    pub(crate) fn way(self) -> Option<Way> {
+        let way = |round_trip_ms: u64, bytes_per_second| {
+            Some(Way { each: Duration::from_millis(round_trip_ms / 2), bytes_per_second })
+        };
         match self {
-            Self::OurReplayNear => Some(Duration::ZERO),
-            Self::OurReplayFar => Some(Duration::from_millis(50)),
+            Self::OurReplayNear => way(0, None),
+            Self::OurReplayFar => way(100, None),
+            Self::OurReplayWireNear => way(0, Some(GIGABIT)),
+            Self::OurReplayWireFar => way(100, Some(GIGABIT)),
             _ => None,
         }
     }
@@ -126,9 +149,10 @@ impl Contestant {
     /// Whether it reads what was recorded before, and from whom.
     pub(crate) fn reads(self) -> Option<Contestant> {
         match self {
-            Self::OurReplay | Self::OurReplayNear | Self::OurReplayFar | Self::OurVerify | Self::CrcOfMemory => {
+            Self::OurReplayNear | Self::OurReplayFar | Self::OurReplayWireNear | Self::OurReplayWireFar => {
                 Some(Self::OurRecord)
             }
+            Self::OurReplay | Self::OurVerify | Self::CrcOfMemory => Some(Self::OurRecord),
             Self::PeerReplay | Self::OurReplayPbfs => Some(Self::PeerRecord),
             _ => None,
         }

@@ -27,7 +27,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
-use contestant::{Contestant, Job};
+use contestant::{Contestant, Job, Way};
 use destination::{Mood, Raw};
 use growth::Ground;
 use measure::{Measured, in_child};
@@ -167,11 +167,7 @@ impl Stage {
         let factor = contestant.factor();
         if let Some(writer) = contestant.reads() {
             let dir = self.recorded(writer, workload, factor)?;
-            let proxy = contestant.distance().map(|distance| {
-                let proxy = Proxy::start(self.server.address());
-                proxy.delay(&BOTH, distance);
-                proxy
-            });
+            let proxy = contestant.way().map(|way| self.proxy(way));
             let job = self.job(workload, factor, dir);
             let uri = proxy.as_ref().map_or(job.uri.clone(), Proxy::uri);
             return in_child(contestant, &Job { uri, ..job });
@@ -182,6 +178,16 @@ impl Stage {
         };
         let dir = tempfile::tempdir_in(root).map_err(|error| error.to_string())?;
         in_child(contestant, &self.job(workload, factor, dir.path().to_owned()))
+    }
+
+    /// What stands between a contestant and the server.
+    fn proxy(&self, way: Way) -> Proxy {
+        let proxy = Proxy::start(self.server.address());
+        proxy.delay(&BOTH, way.each);
+        if let Some(bytes_per_second) = way.bytes_per_second {
+            proxy.limit(proxy::Way::Up, bytes_per_second);
+        }
+        proxy
     }
 
     /// What `writer` makes, made once.

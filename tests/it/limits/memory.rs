@@ -5,9 +5,10 @@ use std::sync::atomic::Ordering;
 
 use sift_replay::format::Compression;
 use sift_replay::record::{Channel, DataType, FlowSchema, Recorder, RecorderOptions, Schema, Timestamp, Value};
+use sift_replay::replay::ReplayOptions;
 
 use crate::support::cli::{Home, Running};
-use crate::support::destination::{Mood, Raw};
+use crate::support::destination::{Mood, Raw, block_on, replay_to};
 use crate::support::taken::peak;
 
 const MIB: u64 = 1 << 20;
@@ -69,4 +70,19 @@ fn replaying_takes_64_mib_at_most() {
 fn replaying_two_gib_takes_64_mib_at_most() {
     let peak = peak_of(2048 * MIB);
     assert!(peak <= PEAK, "{} MiB", peak / MIB);
+}
+
+/// A server grants 4 MiB of each stream before it has said anything of it, as many do. What is longer by a byte costs one more
+/// round trip, during which nothing else of it goes.
+#[test]
+fn a_window_fits_into_what_a_server_takes_unasked() {
+    const GRANTED: u64 = 4 * MIB;
+    let dir = tempfile::tempdir().unwrap();
+    recorded(dir.path(), 24 * MIB);
+    let raw = Raw::start(Mood::Counts);
+    let replayed = block_on(replay_to(raw.uri(), &[dir.path()], &ReplayOptions::default()));
+    let windows = replayed.windows();
+    assert!(replayed.report.is_complete() && windows.len() > 6, "{windows:?}");
+    let longest = windows.iter().copied().max().unwrap();
+    assert!((GRANTED * 9 / 10..=GRANTED).contains(&longest), "{windows:?}");
 }
