@@ -9,12 +9,16 @@ use sift_replay::replay::ReplayOptions;
 
 use crate::support::cli::{Home, Running};
 use crate::support::destination::{Mood, Raw, block_on, replay_to};
+use crate::support::proxy::{Proxy, Way};
 use crate::support::taken::peak;
 
 const MIB: u64 = 1 << 20;
 
 /// The most that a replay may ever have resident, the program itself included.
 const PEAK: u64 = 64 * MIB;
+
+/// What the line to the server carries, in bytes a second.
+const LINE: u64 = 48 * MIB;
 
 /// A session of at least so many bytes, of small records.
 fn recorded(dir: &Path, bytes: u64) -> u64 {
@@ -42,8 +46,12 @@ fn peak_of(bytes: u64) -> u64 {
     let dir = home.path().join("backups");
     let records = recorded(&dir, bytes);
     let raw = Raw::start(Mood::Counts);
+    // The line is slower than the disk: as much is in memory as ever may be.
+    let proxy = Proxy::start(raw.address());
+    proxy.limit(Way::Up, LINE);
     // It goes on when all is delivered, so that there is time to look.
-    let mut program = Running::start(home.command(&["--watch", "--json", "--uri", &raw.uri(), dir.to_str().unwrap()]));
+    let mut program =
+        Running::start(home.command(&["--watch", "--json", "--uri", &proxy.uri(), dir.to_str().unwrap()]));
     let mut acknowledged = 0;
     while acknowledged < records {
         let line = program.json_line();
