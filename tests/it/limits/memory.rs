@@ -9,12 +9,16 @@ use sift_replay::replay::ReplayOptions;
 
 use crate::support::cli::{Home, Running};
 use crate::support::destination::{Mood, Raw, block_on, replay_to};
+use crate::support::proxy::{Proxy, Way};
 use crate::support::taken::peak;
 
 const MIB: u64 = 1 << 20;
 
-/// The most that a replay may ever have resident, the program itself included.
-const PEAK: u64 = 64 * MIB;
+/// The most that a replay may ever have resident, the program itself included; of which there is more if it isn't optimised.
+const PEAK: u64 = if cfg!(debug_assertions) { 72 * MIB } else { 64 * MIB };
+
+/// What the line to the server carries, in bytes a second.
+const LINE: u64 = 48 * MIB;
 
 /// A session of at least so many bytes, of small records.
 fn recorded(dir: &Path, bytes: u64) -> u64 {
@@ -42,8 +46,12 @@ fn peak_of(bytes: u64) -> u64 {
     let dir = home.path().join("backups");
     let records = recorded(&dir, bytes);
     let raw = Raw::start(Mood::Counts);
+    // The line is slower than the disk: as much is in memory as ever may be.
+    let proxy = Proxy::start(raw.address());
+    proxy.limit(Way::Up, LINE);
     // It goes on when all is delivered, so that there is time to look.
-    let mut program = Running::start(home.command(&["--watch", "--json", "--uri", &raw.uri(), dir.to_str().unwrap()]));
+    let mut program =
+        Running::start(home.command(&["--watch", "--json", "--uri", &proxy.uri(), dir.to_str().unwrap()]));
     let mut acknowledged = 0;
     while acknowledged < records {
         let line = program.json_line();
@@ -59,7 +67,7 @@ fn peak_of(bytes: u64) -> u64 {
 }
 
 #[test]
-fn replaying_takes_64_mib_at_most() {
+fn replaying_takes_no_more_memory_however_much_there_is() {
     let peak = peak_of(128 * MIB);
     assert!(peak <= PEAK, "{} MiB", peak / MIB);
 }
@@ -67,7 +75,7 @@ fn replaying_takes_64_mib_at_most() {
 /// As much as the figure is promised for.
 #[test]
 #[ignore = "takes 2 GiB of disk, and minutes"]
-fn replaying_two_gib_takes_64_mib_at_most() {
+fn replaying_two_gib_takes_no_more_memory() {
     let peak = peak_of(2048 * MIB);
     assert!(peak <= PEAK, "{} MiB", peak / MIB);
 }
