@@ -78,13 +78,17 @@ impl Source {
     pub(crate) fn read_edges(&mut self, len: u64) -> io::Result<()> {
         let Self::Plain { file, edges, .. } = self else { return Ok(()) };
         let tail = len.saturating_sub(TAIL_BYTES);
-        // In one piece, if little or nothing lies between.
-        let places = if tail <= HEAD_BYTES { vec![0..len] } else { vec![0..HEAD_BYTES, tail..len] };
         edges.clear();
-        for place in places {
-            edges.push(Edge { begin: place.start, bytes: file.read(place.start, place.end - place.start)? });
+        let mut add = |begin, end| -> io::Result<()> {
+            edges.push(Edge { begin, bytes: file.read(begin, end - begin)? });
+            Ok(())
+        };
+        // In one piece, if nothing lies between.
+        if tail <= HEAD_BYTES {
+            return add(0, len);
         }
-        Ok(())
+        add(0, HEAD_BYTES)?;
+        add(tail, len)
     }
 
     /// What is to be looked at next is all that stands from `position` to the file's end: if the end that was read is

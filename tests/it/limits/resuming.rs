@@ -32,7 +32,7 @@ const FRAME: u64 = 16 * MIB;
 const RECORDS_OF_FRAME: u32 = 100_000;
 
 /// What may be read of a segment to see that nothing of it is needed: both ends, when it is found and when it is replayed.
-const LOOKS: u64 = 2 * 64 << 10;
+const LOOKS: u64 = 128 << 10;
 
 /// A sealed segment of 256 MiB, of which only heads of frames, SEAL and trailer are on the disk: its records are holes.
 /// Returns the seq behind its last.
