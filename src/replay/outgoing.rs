@@ -36,6 +36,7 @@ impl Outgoing {
     }
 
     /// What goes behind each record, if that is the same for all of them.
+    #[inline]
     pub(crate) fn fixed_tail(&self, ids: Ids) -> Option<&[u8]> {
         match ids {
             Ids::None if self.shift_ns == 0 => Some(self.suffix.for_bare()),

@@ -2,7 +2,6 @@
 //! buffer, with what is appended behind it; it is never decoded.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
@@ -96,7 +95,7 @@ const SLACK_BYTES: usize = 4 << 10;
 /// Fills windows. Blocking: a window is begun only when there is a slot for it.
 #[derive(Debug)]
 pub(super) struct WindowBuilder {
-    outgoing: Arc<Outgoing>,
+    outgoing: Outgoing,
     size: WindowSize,
     buffer_bytes: usize,
     slots: Slots,
@@ -112,7 +111,7 @@ impl WindowBuilder {
     pub(super) fn new(outgoing: Outgoing, size: WindowSize, slots: Slots) -> Self {
         let buffer_bytes = size.bytes.clamp(1, BUFFER_BYTES);
         Self {
-            outgoing: Arc::new(outgoing),
+            outgoing,
             size,
             buffer_bytes,
             slots,
@@ -124,8 +123,9 @@ impl WindowBuilder {
     }
 
     /// Where the places come from.
-    pub(super) fn slots(&self) -> Slots {
-        self.slots.clone()
+    #[inline]
+    pub(super) fn slots(&self) -> &Slots {
+        &self.slots
     }
 
     /// Notes that so many bytes of a file were read for what comes next.
@@ -146,8 +146,6 @@ impl WindowBuilder {
         mut full: impl FnMut(Window) -> Result<(), E>,
     ) -> Result<(), E> {
         let (mut from, mut seq) = (first_seq, first_seq);
-        let outgoing = self.outgoing.clone();
-        let fixed_tail = outgoing.fixed_tail(ids);
         for record in records {
             if self.buffer.capacity() == 0 {
                 if self.window.slot.is_none() {
@@ -155,9 +153,9 @@ impl WindowBuilder {
                 }
                 self.buffer = self.slots.buffers().take(self.buffer_bytes + SLACK_BYTES);
             }
-            match fixed_tail {
+            match self.outgoing.fixed_tail(ids) {
                 Some(tail) => put_message(record, tail, &mut self.buffer),
-                None => outgoing.put(record, ids, &mut self.buffer),
+                None => self.outgoing.put(record, ids, &mut self.buffer),
             }
             self.buffered += 1;
             seq += 1;

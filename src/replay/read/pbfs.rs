@@ -226,9 +226,9 @@ struct PbfsRead<'a> {
 impl<'a> PbfsRead<'a> {
     fn run(&mut self, delivered: &'a [PbfsDelivered]) -> Result<(), Ended> {
         let path = self.path;
-        self.before = PrefixHash::open(path, self.windows.slots())?.furthest(delivered)?;
+        self.before = PrefixHash::open(path, self.windows.slots().clone())?.furthest(delivered)?;
         self.dead_letters = self.before.iter().map(|before| before.dead_letters).fold(0, u64::saturating_add);
-        let mut hash = PrefixHash::open(path, self.windows.slots())?;
+        let mut hash = PrefixHash::open(path, self.windows.slots().clone())?;
         let mut reader = PbfsReader::open(path)?;
         while let Some(event) = reader.next_event()? {
             if self.windows.slots().are_closed() {
