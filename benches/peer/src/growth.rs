@@ -8,10 +8,9 @@ use std::time::Instant;
 use sift_replay::catalog::{Catalog, discover};
 use sift_replay::format::Compression;
 use sift_replay::record::{Channel, DataType, FlowSchema, Recorder, RecorderOptions, Schema, Timestamp, Value};
-
-use crate::null_storage::NullStorage;
 use sift_replay::replay::ReplayOptions;
 
+use crate::null_storage::NullStorage;
 use crate::ours::{LANES, replay_all};
 use crate::plot::{Panel, svg};
 use crate::workload::{channel, time};
@@ -179,22 +178,19 @@ fn windows(ground: &Ground<'_>) -> Growth {
 fn frames(ground: &Ground<'_>) -> Growth {
     const RECORDS: u64 = 3_000_000;
     let point = |kib: u64| {
-        let cost = |compression, dropped| {
+        let cost = |options: RecorderOptions| {
             let dir = tempfile::tempdir_in(ground.dir).expect("a directory");
-            let mut options = RecorderOptions { frame_bytes: (kib as usize) << 10, compression, ..uncompressed() };
-            if dropped {
-                options.storage = Arc::new(NullStorage);
-            }
+            let options = RecorderOptions { frame_bytes: (kib as usize) << 10, ..options };
             record(dir.path(), 10, RECORDS, 1, options) * 1e9 / RECORDS as f64
         };
-        let dropped = cost(Compression::None, true);
-        (kib, vec![dropped, cost(Compression::None, false), cost(Compression::Zstd(1), false)])
+        let to_nowhere = RecorderOptions { storage: Arc::new(NullStorage), ..uncompressed() };
+        (kib, vec![cost(to_nowhere), cost(uncompressed())])
     };
     Growth {
         title: "Frames (10 doubles)",
         over: "KiB of a frame",
         unit: "ns/record",
-        lines: &["record, dropped", "record", "record, zstd 1"],
+        lines: &["record, dropped", "record"],
         points: [4, 16, 64, 256, 1024].into_iter().map(point).collect(),
     }
 }
