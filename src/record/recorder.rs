@@ -22,7 +22,7 @@ use super::stats::{Counters, RecorderStats};
 use super::value::{Timestamp, Value};
 use super::writer::Writer;
 use crate::format::{AddedFlows, FlowConfig, Mark, MarkMessage};
-use crate::segment::session_dir;
+use crate::segment::{SegmentError, session_dir};
 
 /// Most bytes of a mark: a note is for people.
 const MAX_MARK_BYTES: usize = 64 << 10;
@@ -378,7 +378,15 @@ impl Recorder {
     pub(super) fn outcome(&self) -> Result<RecorderStats, RecordError> {
         match self.queue.failure().cloned() {
             Some(source) => Err(RecordError::Failed { source, not_durable_from: self.durable_seq() }),
-            None => Ok(self.stats()),
+            None => {
+                let stats = self.stats();
+                if stats.durable_seq >= stats.records {
+                    return Ok(stats);
+                }
+                // It would be a bug. Whoever was told that all is durable would delete what isn't.
+                let source = Arc::new(SegmentError::Abandoned { path: self.dir.clone() });
+                Err(RecordError::Failed { source, not_durable_from: stats.durable_seq })
+            }
         }
     }
 }

@@ -144,3 +144,27 @@ impl fmt::Debug for SteppedRecorder {
         f.debug_struct("SteppedRecorder").field("recorder", &self.recorder).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+    use crate::record::{Channel, DataType, FlowSchema, Timestamp, Value};
+    use crate::segment::SimDisk;
+
+    #[test]
+    fn an_end_that_leaves_records_behind_is_no_success() {
+        let schema = Schema::new("rover", "v1").flow(FlowSchema::new("n").channel(Channel::new("n", DataType::Uint64)));
+        let options = RecorderOptions { storage: Arc::new(SimDisk::default()), ..RecorderOptions::default() };
+        let clock = SimClock::at(0);
+        let mut stepped = SteppedRecorder::create("/", &schema, options, Uuid::nil(), &clock).unwrap();
+        let flow = stepped.recorder.flow("n").unwrap();
+        let _ = stepped.recorder.record(&flow, Timestamp::from_unix_ns(1), &[Value::Uint64(1)]).unwrap();
+        stepped.recorder.queue.finish();
+        let error = stepped.recorder.outcome().unwrap_err();
+        assert!(matches!(error, RecordError::Failed { not_durable_from: 0, .. }), "{error}");
+        stepped.settle();
+        assert_eq!(stepped.recorder.outcome().unwrap().durable_seq, 1);
+    }
+}

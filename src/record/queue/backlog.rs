@@ -43,6 +43,8 @@ pub(super) struct Backlog {
     pub(super) look_at: Option<Instant>,
     /// The writer looks for work by itself in a moment.
     pub(super) lingering: bool,
+    /// Nothing more is recorded: what is being filled is the rest.
+    pub(super) finishing: bool,
     /// The writer has ended: nothing more becomes durable.
     pub(super) ended: bool,
     /// What was accepted and will never be durable, in order.
@@ -65,6 +67,7 @@ impl Backlog {
             buffers: Vec::new(),
             look_at: None,
             lingering: false,
+            finishing: false,
             ended: false,
             lost: Vec::new(),
             room_wakers: Wakers::default(),

@@ -65,7 +65,7 @@ pub(super) struct Queue {
     durable_seq: AtomicU64,
     /// As the backlog has it, for who fills a frame.
     records_waiting: AtomicU64,
-    /// Nothing more is recorded. Set with `filling` locked.
+    /// Nothing more is recorded. Set with `filling` locked; the writer goes by what the backlog says of it.
     finishing: AtomicBool,
     /// Why nothing can be recorded any more. Set with both locked, and what then is lost collected.
     failure: OnceLock<Arc<SegmentError>>,
@@ -360,7 +360,8 @@ impl Queue {
     pub(super) fn finish(&self) {
         let filling = self.lock();
         self.finishing.store(true, Ordering::Release);
-        let backlog = self.backlog();
+        let mut backlog = self.backlog();
+        backlog.finishing = true;
         drop(filling);
         self.work.notify_all();
         self.wake_for_room(backlog);

@@ -67,37 +67,35 @@ impl Queue {
 
     /// Whether the frame that is being filled may have to be written as it is.
     fn must_look(&self, backlog: &Backlog, now: Instant) -> bool {
-        let finishing = self.finishing.load(Ordering::Acquire);
-        finishing || backlog.filling_is_wanted() || backlog.look_at.is_none_or(|due| due <= now)
+        backlog.finishing || backlog.filling_is_wanted() || backlog.look_at.is_none_or(|due| due <= now)
     }
 
     /// Hands over the frame that is being filled if it is due, or else notes when it will be.
     fn look(&self, filling: &mut Filling, backlog: &mut Backlog, now: Instant) {
-        let finishing = self.finishing.load(Ordering::Acquire);
         // An interval that no clock can hold means never.
         let due = filling.frame.began().and_then(|began| began.checked_add(self.flush_interval));
         // Somebody waits for what is in the frame, or it has lain long enough.
-        let is_due = finishing || backlog.filling_is_wanted() || due.is_some_and(|due| due <= now);
+        let is_due = backlog.finishing || backlog.filling_is_wanted() || due.is_some_and(|due| due <= now);
         if !filling.frame.is_empty() && is_due {
             self.hand_over_frame(filling, backlog);
         }
-        if finishing {
+        if backlog.finishing {
             self.push_drops(filling, backlog);
         }
         backlog.look_at = if filling.frame.is_empty() { None } else { due };
         filling.announce = filling.frame.is_empty();
     }
 
-    /// What waits to be done.
+    /// What waits to be done. The backlog must have been locked since it was decided whether to look at the frame that is
+    /// being filled: else that could be overlooked at the end.
     fn ready(&self, backlog: &mut Backlog) -> Option<Task> {
         let wanted = backlog.sync_is_wanted();
-        let finishing = self.finishing.load(Ordering::Acquire);
-        if !finishing && backlog.is_empty() && !wanted {
+        if !backlog.finishing && backlog.is_empty() && !wanted {
             return None;
         }
         let work = backlog.take();
         self.records_waiting.store(0, Ordering::Relaxed);
-        Some(if finishing { Task::Finish(work) } else { Task::Write(work, wanted) })
+        Some(if backlog.finishing { Task::Finish(work) } else { Task::Write(work, wanted) })
     }
 
     /// Wakes who waits for something to be durable.
@@ -160,5 +158,42 @@ impl Queue {
     fn wake_all(&self) {
         self.wake_for_durable(self.backlog());
         self.wake_for_room(self.backlog());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::record::clock::Clock;
+    use crate::record::flow_table::FlowTable;
+    use crate::record::options::RecorderOptions;
+
+    #[test]
+    fn an_end_that_comes_while_the_writer_looks_for_work_takes_the_last_frame_along() {
+        let (flows, options) = (FlowTable::new(Uuid::nil(), &[]), RecorderOptions::default());
+        let queue = Queue::new(flows, &options, Clock::default());
+        let mut filling = queue.lock();
+        filling.frame.set_flow_count(1);
+        filling.frame.begin().commit(0, Some(1), true, 0);
+        let _ = queue.recorded(&mut filling);
+        let mut backlog = queue.backlog();
+        let now = queue.clock.now();
+        queue.look(&mut filling, &mut backlog, now);
+        drop(filling);
+        assert!(!queue.must_look(&backlog, now), "the frame isn't due");
+        std::thread::scope(|scope| {
+            scope.spawn(|| queue.finish());
+            while queue.check().is_ok() {
+                std::thread::yield_now();
+            }
+            assert!(queue.ready(&mut backlog).is_none(), "the end, without the frame");
+            drop(backlog);
+            let Task::Finish(work) = queue.next_task(None) else { panic!("it ends") };
+            assert!(matches!(work.front(), Some((1, Work::Frame(frame))) if frame.count == 1));
+        });
     }
 }
