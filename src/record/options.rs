@@ -45,7 +45,7 @@ pub struct RecorderOptions {
     pub sync: SyncPolicy,
     /// What to do when the disk is behind. Default: wait.
     pub on_full: OnFull,
-    /// How frames are compressed, on the writer thread. Default: zstd level 1.
+    /// How frames are compressed: on the writer thread, and on a second one while frames wait for it. Default: zstd level 1.
     pub compression: Compression,
     /// Bytes of records after which a frame is full: the unit of checksum, compression and loss. Default: 64 KiB; at most
     /// 16 MiB.

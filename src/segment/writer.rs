@@ -16,7 +16,7 @@ use crate::format::{
 
 /// A frame that is complete but for its place: its payload stands in `buffer` behind room for the header, so that it is
 /// written in one piece, and can be written again, to another segment, if the first one fails.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PendingFrame {
     /// What it holds.
     pub kind: Kind,

@@ -1,9 +1,11 @@
-//! The writer thread: compresses, checksums, writes, syncs and rotates, and starts over on a new segment when the
+//! The writer thread: has frames compressed, checksums, writes, syncs and rotates, and starts over on a new segment when the
 //! disk fails.
 
+mod packing;
 mod syncing;
 mod unsynced;
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,15 +15,15 @@ use std::time::Instant;
 use prost::Message;
 use uuid::Uuid;
 
-use self::unsynced::{Unseen, Unsynced, UnsyncedFrame};
+use self::packing::{PackedFrame, Packer};
+use self::unsynced::{Unsynced, UnsyncedFrame};
 use super::clock::{Clock, SessionClock};
-use super::frame_builder::FilledFrame;
 use super::options::RecorderOptions;
 use super::queue::{Queue, Task, Ticket, Work, WorkQueue};
 use super::stats::Counters;
 use crate::format::{
-    Abandoned, AddedFlows, ClockStep, Codec, FORMAT_VERSION, FRAME_HEADER_BYTES, IngestionConfig, Kind, Mark,
-    MarkMessage, PayloadEncoder, SegmentHeader, TimeRange,
+    Abandoned, AddedFlows, ClockStep, FORMAT_VERSION, IngestionConfig, Kind, Mark, MarkMessage, SegmentHeader,
+    TimeRange,
 };
 use crate::segment::{PendingFrame, SegmentError, SegmentWriter};
 
@@ -40,14 +42,14 @@ pub(super) struct Writer {
     segment: Option<SegmentWriter>,
     segment_began: Instant,
     next_index: u32,
-    encoder: PayloadEncoder,
-    /// Where frames are compressed; what is kept of them is copied out of it, so that it takes no more than it must.
-    compressed: Vec<u8>,
+    packer: Packer,
     /// Bytes of the segments before the open one.
     closed_bytes: u64,
     /// The SCHEMA frame that is being written isn't in `config` yet.
     schema_at_hand: bool,
-    /// Work that was taken and not yet begun.
+    /// Frames ready to be written.
+    packed: VecDeque<PackedFrame>,
+    /// Work that was taken and not yet begun; it comes behind those frames.
     at_hand: WorkQueue,
     unsynced: Unsynced,
     last_ticket: Ticket,
@@ -68,7 +70,7 @@ impl Writer {
         Ok(Self {
             flow_names,
             counters: Arc::default(),
-            encoder: PayloadEncoder::new(options.compression)?,
+            packer: Packer::new(options.compression, options.tap.is_some())?,
             queue,
             options,
             dir,
@@ -79,9 +81,9 @@ impl Writer {
             segment: None,
             segment_began: clock.now(),
             next_index: 0,
-            compressed: Vec::new(),
             closed_bytes: 0,
             schema_at_hand: false,
+            packed: VecDeque::new(),
             at_hand: WorkQueue::new(),
             unsynced: Unsynced::default(),
             last_ticket: 0,
@@ -133,7 +135,9 @@ impl Writer {
     pub(super) fn over(&mut self, result: Result<(), SegmentError>) {
         if let Err(error) = result {
             let at_hand = std::mem::take(&mut self.at_hand);
-            self.queue.fail(Arc::new(error), self.unsynced.take_data(), at_hand);
+            let mut frames = self.unsynced.take_data();
+            frames.extend(self.packed.drain(..).map(|packed| packed.unsynced.frame));
+            self.queue.fail(Arc::new(error), frames, at_hand);
         }
         self.queue.end();
     }
@@ -163,19 +167,7 @@ impl Writer {
     fn process(&mut self, work: WorkQueue) -> Result<(), SegmentError> {
         self.at_hand = work;
         self.watch_clock()?;
-        while let Some((ticket, work)) = self.at_hand.pop_front() {
-            match work {
-                Work::Frame(filled) => self.write_filled(filled)?,
-                Work::Schema(added) => self.write_schema(&added)?,
-                Work::Mark(mark) => self.write_mark(mark)?,
-                Work::Dropped(dropped) => {
-                    if let Some(first) = dropped.first_seq {
-                        self.written_seq = first + dropped.records;
-                    }
-                    self.write_mark(Mark::Dropped(dropped))?;
-                }
-                Work::Rotate => self.seal()?,
-            }
+        while let Some(ticket) = self.do_next()? {
             self.last_ticket = ticket;
             self.rotate_if_due()?;
             if self.sync_is_due(false) {
@@ -185,34 +177,30 @@ impl Writer {
         Ok(())
     }
 
-    fn write_filled(&mut self, filled: FilledFrame) -> Result<(), SegmentError> {
-        let raw = filled.buffer.get(FRAME_HEADER_BYTES..).unwrap_or_default();
-        let raw_len = raw.len() as u32;
-        let codec = match self.encoder.compress(raw, &mut self.compressed) {
-            Ok(codec) => codec,
-            Err(error) => {
-                // It can't be written, but it can be handed back.
-                self.at_hand.push_front((self.last_ticket + 1, Work::Frame(filled)));
-                return Err(error.into());
+    /// Does what comes next of the work at hand; returns its ticket.
+    fn do_next(&mut self) -> Result<Option<Ticket>, SegmentError> {
+        if let Some(PackedFrame { ticket, unsynced, began, .. }) = self.packed.pop_front() {
+            self.write(unsynced, began)?;
+            return Ok(Some(ticket));
+        }
+        let Some((ticket, work)) = self.at_hand.pop_front() else { return Ok(None) };
+        match work {
+            Work::Frame(filled) => {
+                self.packed = self.packer.pack((ticket, filled), &mut self.at_hand);
+                self.queue.recycle(self.packed.iter_mut().filter_map(|packed| packed.spare.take()));
+                return self.do_next();
             }
-        };
-        let FilledFrame { buffer, count, first_seq, times, flags, non_finite, tallies, began } = filled;
-        let stored = if codec == Codec::None { &buffer } else { &self.compressed };
-        // It stays in memory until it is synced: no more of it than it needs.
-        let (buffer, raw) = if codec == Codec::None && stored.len() >= stored.capacity() / 2 {
-            (buffer, None)
-        } else {
-            (stored.as_slice().to_vec(), Some(buffer))
-        };
-        let unseen = match (&self.options.tap, raw) {
-            (Some(_), Some(raw)) if codec != Codec::None => Unseen::Apart(raw),
-            (tap, raw) => {
-                self.queue.recycle(raw);
-                if tap.is_some() { Unseen::AsStored } else { Unseen::Nothing }
+            Work::Schema(added) => self.write_schema(&added)?,
+            Work::Mark(mark) => self.write_mark(mark)?,
+            Work::Dropped(dropped) => {
+                if let Some(first) = dropped.first_seq {
+                    self.written_seq = first + dropped.records;
+                }
+                self.write_mark(Mark::Dropped(dropped))?;
             }
-        };
-        let frame = PendingFrame { kind: Kind::Data, codec, flags, count, first_seq, times, raw_len, buffer };
-        self.write(UnsyncedFrame { frame, tallies, non_finite, unseen }, began)
+            Work::Rotate => self.seal()?,
+        }
+        Ok(Some(ticket))
     }
 
     fn write_message(&mut self, kind: Kind, times: TimeRange, message: &impl Message) -> Result<(), SegmentError> {
