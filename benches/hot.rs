@@ -38,6 +38,7 @@ type HotPath = (&'static str, fn(&Input) -> Pass);
 const PATHS: &[HotPath] = &[
     ("encode", encode),
     ("record", record),
+    ("record-batch", record_batch),
     ("frame-none", |input| frame(input, Compression::None)),
     ("frame-zstd", |input| frame(input, Compression::Zstd(1))),
     ("scan-none", |input| scan(input, Compression::None)),
@@ -123,6 +124,19 @@ fn record(input: &Input) -> Pass {
         for number in 0..records {
             let recorded = recorder.recorder().record(&flow, hot_input::time(number), &rows[number % rows.len()]);
             let _ = black_box(recorded.expect("it is recorded"));
+        }
+        recorder.settle();
+    })
+}
+
+fn record_batch(input: &Input) -> Pass {
+    let mut recorder = hot_input::recorder(&input.schema, Arc::new(NullStorage), Compression::None);
+    let flow = recorder.recorder().flow("f").expect("the flow");
+    let (rows, records) = (input.rows.clone(), input.records);
+    Box::new(move || {
+        let timed: Vec<_> = (0..records).map(|n| (hot_input::time(n), &rows[n % rows.len()][..])).collect();
+        for batch in timed.chunks(256) {
+            recorder.recorder().record_batch(&flow, batch).expect("they are recorded");
         }
         recorder.settle();
     })

@@ -76,6 +76,14 @@ pub enum RecordError {
         /// The bound in bytes.
         most: usize,
     },
+    /// A row of a [batch](super::Recorder::record_batch) can't be recorded; those before it are.
+    #[error("row {at} of the batch isn't recorded, nor what comes behind it: {source}")]
+    Row {
+        /// Its place among the rows, from 0.
+        at: usize,
+        /// Why.
+        source: Box<RecordError>,
+    },
     /// A mark that is larger than any note should be.
     #[error("a mark has {bytes} bytes, and at most {most} are possible: shorten it")]
     MarkTooLarge {

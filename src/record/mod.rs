@@ -1,5 +1,6 @@
 //! The recorder: telemetry to segment files, without a network, whatever happens to the power.
 
+mod batch;
 #[cfg(feature = "replay")]
 mod checker;
 mod clock;

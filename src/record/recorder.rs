@@ -47,7 +47,7 @@ pub struct Recorder {
     counters: Arc<Counters>,
     session: Uuid,
     dir: PathBuf,
-    every_record: bool,
+    pub(super) every_record: bool,
     /// Whoever waits for a record to be durable must ask for it.
     asks: bool,
     thread: Mutex<Option<JoinHandle<()>>>,

@@ -1,6 +1,7 @@
 //! The recorder: what is recorded is read back, whatever the options, the threads and the disk do.
 
 mod api;
+mod batch;
 mod encoding;
 mod faults;
 mod life;

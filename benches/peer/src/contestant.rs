@@ -30,6 +30,9 @@ pub(crate) struct Way {
     pub(crate) bytes_per_second: Option<u64>,
 }
 
+/// Records that are handed over at once: the official library's fastest way, and ours.
+pub(crate) const BATCH: u64 = 256;
+
 /// A Gbit/s, in bytes.
 const GIGABIT: u64 = 125_000_000;
 
@@ -38,7 +41,7 @@ const GIGABIT: u64 = 125_000_000;
 pub(crate) enum Contestant {
     /// The official `file_backup`, fed with requests of a `FlowBuilder` in batches, to the end of `finish()`.
     PeerRecord,
-    /// The recorder, uncompressed, synced every 100 ms, to the end of `finish()`.
+    /// The recorder, uncompressed, synced every 100 ms, fed in batches as large, to the end of `finish()`.
     OurRecord,
     /// The same with zstd, level 1.
     OurRecordZstd,
@@ -46,6 +49,8 @@ pub(crate) enum Contestant {
     OurRecordZstdFast,
     /// The recorder, to a storage that drops everything.
     OurRecordNull,
+    /// The same, fed with one record a call.
+    OurRecordNullSingly,
     /// A bare loop: encodes into 64 KiB, with a CRC of each.
     BareEncode,
     /// The same, written to a file that is synced every 100 ms and at the end.
@@ -96,10 +101,11 @@ impl Contestant {
     pub(crate) fn run(self, job: &Job) -> Measured {
         match self {
             Self::PeerRecord => peer::record(job),
-            Self::OurRecord => ours::record(job, ours::Output::Disk),
-            Self::OurRecordZstd => ours::record(job, ours::Output::Zstd(1)),
-            Self::OurRecordZstdFast => ours::record(job, ours::Output::Zstd(-3)),
-            Self::OurRecordNull => ours::record(job, ours::Output::Null),
+            Self::OurRecord => ours::record(job, ours::Output::Disk, BATCH),
+            Self::OurRecordZstd => ours::record(job, ours::Output::Zstd(1), BATCH),
+            Self::OurRecordZstdFast => ours::record(job, ours::Output::Zstd(-3), BATCH),
+            Self::OurRecordNull => ours::record(job, ours::Output::Null, BATCH),
+            Self::OurRecordNullSingly => ours::record(job, ours::Output::Null, 1),
             Self::BareEncode => limits::encode(job),
             Self::BareWrite => limits::encode_and_write(job),
             Self::ProstEncode => limits::prost_encode(job),

@@ -36,7 +36,8 @@ pub(crate) enum Output {
     Null,
 }
 
-pub(crate) fn record(job: &Job, output: Output) -> Measured {
+/// Records so many at a time.
+pub(crate) fn record(job: &Job, output: Output, batch: u64) -> Measured {
     let rows = job.workload.values();
     let mut options = RecorderOptions { compression: Compression::None, ..RecorderOptions::default() };
     match output {
@@ -47,9 +48,18 @@ pub(crate) fn record(job: &Job, output: Output) -> Measured {
     here(&job.dir, || {
         let recorder = Recorder::create(&job.dir, &job.workload.schema(), options).expect("a recorder");
         let flow = recorder.flow(FLOW).expect("the flow");
-        for number in 0..job.records {
-            let time = Timestamp::from_unix_ns(time(number));
-            let _ = recorder.record(&flow, time, &row(&rows, number)[..]).expect("it is recorded");
+        let timed = |number| (Timestamp::from_unix_ns(time(number)), &row(&rows, number)[..]);
+        if batch == 1 {
+            for (time, values) in (0..job.records).map(timed) {
+                let _ = recorder.record(&flow, time, values).expect("it is recorded");
+            }
+        } else {
+            let mut rows = Vec::new();
+            for number in (0..job.records).step_by(batch as usize) {
+                rows.clear();
+                rows.extend((number..job.records.min(number + batch)).map(timed));
+                recorder.record_batch(&flow, &rows).expect("they are recorded");
+            }
         }
         recorder.finish().expect("it is finished");
         job.records

@@ -13,13 +13,10 @@ use sift_stream::{
     IngestionConfigEncoder, IngestionConfigForm, SiftStream, SiftStreamBuilder, StreamConfigBuilder, TimeValue,
 };
 
-use crate::contestant::Job;
+use crate::contestant::{BATCH, Job};
 use crate::measure::{Measured, here};
 use crate::ours::runtime;
 use crate::workload::{FLOW, channel, row, time};
-
-/// Requests that are handed over at once: its fastest way.
-const BATCH: u64 = 256;
 
 fn form(job: &Job) -> StreamConfigBuilder {
     let channel =

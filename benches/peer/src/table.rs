@@ -68,6 +68,7 @@ const fn of_calls(what: &'static str, figure: Figure, ours: Contestant, target: 
 
 const RECORD: &str = "record";
 const NULL: &str = "record, dropped; encode + CRC";
+const NULL_SINGLY: &str = "the same, one record a call";
 const WRITE: &str = "record; bare write + sync";
 const RECORD_ON_DISK: &str = "record, on disk";
 const WRITE_ON_DISK: &str = "record, on disk; bare write + sync";
@@ -93,6 +94,9 @@ pub(crate) const COMPARISONS: &[Comparison] = &[
     of(NULL, Figure::Speed, W1, OurRecordNull, BareEncode, 0.7),
     of(NULL, Figure::Speed, W2, OurRecordNull, BareEncode, 0.7),
     of(NULL, Figure::Speed, W3, OurRecordNull, BareEncode, 0.7),
+    of(NULL_SINGLY, Figure::Speed, W1, OurRecordNullSingly, BareEncode, f64::INFINITY),
+    of(NULL_SINGLY, Figure::Speed, W2, OurRecordNullSingly, BareEncode, f64::INFINITY),
+    of(NULL_SINGLY, Figure::Speed, W3, OurRecordNullSingly, BareEncode, f64::INFINITY),
     of(WRITE, Figure::Speed, W1, OurRecord, BareWrite, 0.85),
     of(WRITE, Figure::Speed, W2, OurRecord, BareWrite, 0.85),
     of(WRITE, Figure::Speed, W3, OurRecord, BareWrite, 0.85),

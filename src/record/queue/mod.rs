@@ -177,8 +177,9 @@ impl Queue {
         !self.is_full(filling)
     }
 
+    /// Whether no more may go into the frame.
     #[inline]
-    fn is_full(&self, filling: &Filling) -> bool {
+    pub(super) fn is_full(&self, filling: &Filling) -> bool {
         filling.frame.len() >= self.frame_bytes || self.waiting(filling) >= self.max_records
     }
 
