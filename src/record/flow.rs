@@ -112,7 +112,7 @@ impl Flow {
 
     /// Appends one request to `out`; returns how many of its values are NaN or infinite. An error may leave a part of
     /// the request behind.
-    #[inline]
+    #[inline(always)]
     pub(super) fn encode(&self, time: Timestamp, values: &[Value<'_>], out: &mut Vec<u8>) -> Result<u64, RecordError> {
         let flow = &*self.0;
         if values.len() != flow.types.len() {
@@ -149,7 +149,7 @@ impl Flow {
     }
 
     /// Encodes one record into the frame; on an error the frame is as it was.
-    #[inline]
+    #[inline(always)]
     pub(super) fn put(
         &self,
         frame: &mut FrameBuilder,

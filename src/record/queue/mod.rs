@@ -227,7 +227,7 @@ impl Queue {
     }
 
     /// Notes that a record was put into the frame; returns its seq and the ticket that it will have.
-    #[inline]
+    #[inline(always)]
     pub(super) fn recorded(&self, filling: &mut Filling) -> (u64, Ticket) {
         let seq = filling.next_seq;
         filling.next_seq += 1;
