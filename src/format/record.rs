@@ -17,7 +17,7 @@ pub(crate) mod field {
 }
 
 /// Nanoseconds in a second.
-const NS: i128 = 1_000_000_000;
+const NS: i64 = 1_000_000_000;
 
 /// The records of a DATA payload ([F-20]).
 #[derive(Debug, Clone)]
@@ -58,7 +58,10 @@ impl<'a> Iterator for Records<'a> {
 /// A timestamp in ns since the Unix epoch, bounded to what an `i64` holds ([F-17]).
 #[inline]
 pub(crate) fn unix_ns(seconds: i64, nanos: i32) -> i64 {
-    let ns = i128::from(seconds) * NS + i128::from(nanos);
+    if let Some(ns) = seconds.checked_mul(NS).and_then(|ns| ns.checked_add(nanos.into())) {
+        return ns;
+    }
+    let ns = i128::from(seconds) * i128::from(NS) + i128::from(nanos);
     ns.clamp(i64::MIN.into(), i64::MAX.into()) as i64
 }
 
@@ -194,7 +197,7 @@ impl Suffix {
 /// Appends a timestamp, which replaces the one that the request has: both parts are written, also when they are zero,
 /// because protobuf merges them one by one ([F-36]). `ns` since the Unix epoch.
 pub fn put_timestamp(request: &mut Vec<u8>, ns: i64) {
-    let (seconds, nanos) = (ns.div_euclid(NS as i64), ns.rem_euclid(NS as i64));
+    let (seconds, nanos) = (ns.div_euclid(NS), ns.rem_euclid(NS));
     let mut stamp = Vec::with_capacity(18);
     put_varint_field(&mut stamp, 1, seconds as u64);
     put_varint_field(&mut stamp, 2, nanos as u64);

@@ -21,7 +21,8 @@ const FREE: u8 = 0;
 /// A varint's byte: any bits, as long as it goes on, or ends, as it did.
 const VARINT: u8 = 0x80;
 
-/// The highest bits of a double's exponent, and of a float's, in the byte with the sign.
+/// The highest bits of a double's exponent, and of a float's, in the byte with the sign: all of them are set if it is NaN or
+/// infinite.
 const EXPONENT: u8 = 0x7f;
 
 /// A sound record, and where another one may differ.
@@ -29,18 +30,42 @@ const EXPONENT: u8 = 0x7f;
 struct Shape {
     flow: usize,
     bare: bool,
-    /// The bits that must be as they were.
-    mask: Vec<u8>,
-    fixed: Vec<u8>,
-    /// Where the time's parts stand; nowhere, if they are 0.
-    seconds: Range<usize>,
-    nanos: Range<usize>,
-    /// The bits that are set in a number's first byte, counted from its sign, if it is NaN or infinite; 0 in all other
-    /// bytes.
-    exponents: Vec<u8>,
+    bytes: usize,
+    /// How it is compared, piece by piece; the last two overlap where its length isn't a multiple of theirs.
+    pieces: Vec<Piece>,
+    seconds: Varint,
+    nanos: Varint,
     /// Where numbers begin that may be NaN or infinite.
     doubles: Vec<usize>,
     floats: Vec<usize>,
+}
+
+/// Bytes that are compared at once: as many as a register of any processor has.
+const PIECE_BYTES: usize = 16;
+
+/// How a few bytes are compared.
+#[derive(Debug, Clone, Copy)]
+struct Piece {
+    /// The bits that are compared.
+    mask: [u8; PIECE_BYTES],
+    fixed: [u8; PIECE_BYTES],
+    /// How far each byte's compared bits may be from the fixed ones: 0 where they must be as they were, less than all of an
+    /// exponent.
+    most: [u8; PIECE_BYTES],
+}
+
+/// A varint of the time; none if that part of the time is 0.
+#[derive(Debug, Clone, Copy, Default)]
+struct Varint {
+    at: usize,
+    /// The bits that count of the eight bytes from there.
+    mask: u64,
+}
+
+/// Where a record may differ from another one, while that is found out.
+struct Draft {
+    mask: Vec<u8>,
+    most: Vec<u8>,
 }
 
 /// The shapes of what was checked lately.
@@ -59,16 +84,22 @@ impl Shapes {
     /// What checking this record would find, if one like it was sound.
     #[inline]
     pub(super) fn find(&mut self, record: &[u8]) -> Option<CheckedRequest> {
+        let last = self.known.get(self.last)?;
+        if last.fits(record) {
+            self.met += 1;
+            return last.learn(record, 0);
+        }
+        self.find_other(record)
+    }
+
+    fn find_other(&mut self, record: &[u8]) -> Option<CheckedRequest> {
         let mut found = self.known.get(self.last)?;
-        let mut compared = found.compare(record);
-        if compared.is_none() {
-            let others = self.known.iter().enumerate();
-            (self.last, found, compared) = others
-                .map(|(at, shape)| (at, shape, shape.compare(record)))
-                .find(|(.., compared)| compared.is_some())?;
+        if !found.fits_but_for_numbers(record) {
+            self.last = self.known.iter().position(|shape| shape.fits_but_for_numbers(record))?;
+            found = self.known.get(self.last)?;
         }
         self.met += 1;
-        found.learn(record, compared?)
+        found.learn(record, found.non_finite(record)?)
     }
 
     /// Takes note of a sound record. Where hardly any two are alike, it soon doesn't.
@@ -88,16 +119,16 @@ impl Shapes {
 }
 
 impl Shape {
-    /// That of a sound record; none if its time stands in several pieces.
+    /// That of a sound record; none if its time stands in several pieces, or is out of the ordinary.
     fn of(record: &[u8], checked: &CheckedRequest) -> Result<Option<Self>, WireError> {
+        let mut draft = Draft { mask: vec![0xff; record.len()], most: vec![0; record.len()] };
         let mut shape = Self {
             flow: checked.flow,
             bare: checked.bare,
-            mask: vec![0xff; record.len()],
-            exponents: vec![0; record.len()],
-            fixed: Vec::new(),
-            seconds: 0..0,
-            nanos: 0..0,
+            bytes: record.len(),
+            pieces: Vec::new(),
+            seconds: Varint::default(),
+            nanos: Varint::default(),
             doubles: Vec::new(),
             floats: Vec::new(),
         };
@@ -109,20 +140,20 @@ impl Shape {
             match next.number {
                 field::TIMESTAMP => {
                     times += 1;
-                    if times > 1 || !shape.time(content, at)? {
+                    if times > 1 || !shape.time(&mut draft, content, at)? {
                         return Ok(None);
                     }
                 }
-                field::CHANNEL_VALUES => shape.value(content, at)?,
+                field::CHANNEL_VALUES => shape.value(&mut draft, content, at)?,
                 _ => {}
             }
         }
-        shape.fixed = record.iter().zip(&shape.mask).map(|(byte, mask)| byte & mask).collect();
+        shape.pieces = draft.pieces(record);
         Ok(Some(shape))
     }
 
-    /// Takes in a time whose content begins at `at`; returns whether each part stands there once at most.
-    fn time(&mut self, content: &[u8], at: usize) -> Result<bool, WireError> {
+    /// Takes in a time whose content begins at `at`; returns whether each part stands there once at most, and isn't too long.
+    fn time(&mut self, draft: &mut Draft, content: &[u8], at: usize) -> Result<bool, WireError> {
         for part in Fields::new(content) {
             let part = part?;
             let place = match part.number {
@@ -130,17 +161,16 @@ impl Shape {
                 2 => &mut self.nanos,
                 _ => continue,
             };
-            if place.start < place.end {
-                return Ok(false);
-            }
-            *place = number(&part, content, at);
-            free_varint(&mut self.mask, place.clone());
+            let range = number(&part, content, at);
+            let Some(varint) = Varint::at(&range).filter(|_| place.mask == 0) else { return Ok(false) };
+            *place = varint;
+            free_varint(&mut draft.mask, range);
         }
         Ok(true)
     }
 
     /// Takes in a value whose content begins at `at`. Where it has several parts, or is text, none of it is free.
-    fn value(&mut self, content: &[u8], at: usize) -> Result<(), WireError> {
+    fn value(&mut self, draft: &mut Draft, content: &[u8], at: usize) -> Result<(), WireError> {
         let mut parts = Fields::new(content);
         let (Some(part), None) = (parts.next(), parts.next()) else { return Ok(()) };
         let part = part?;
@@ -155,40 +185,52 @@ impl Shape {
             }
             (9 | 12, WireValue::Bytes(bytes)) => at + part.end - bytes.len()..at + part.end,
             (4..=8 | 10, WireValue::Varint(_)) => {
-                free_varint(&mut self.mask, number(&part, content, at));
+                free_varint(&mut draft.mask, number(&part, content, at));
                 return Ok(());
             }
             _ => return Ok(()),
         };
-        if let (2 | 3, Some(exponent)) = (part.number, self.exponents.get_mut(range.end - 1)) {
-            *exponent = EXPONENT;
-        }
-        if let Some(mask) = self.mask.get_mut(range) {
+        let last = range.end - 1;
+        if let Some(mask) = draft.mask.get_mut(range) {
             mask.fill(FREE);
+        }
+        if let (2 | 3, Some(mask), Some(most)) = (part.number, draft.mask.get_mut(last), draft.most.get_mut(last)) {
+            (*mask, *most) = (EXPONENT, EXPONENT - 1);
         }
         Ok(())
     }
 
-    /// Whether the record is of this shape: `None` if not, otherwise whether some number of it may be NaN or infinite.
+    /// Whether the record is of this shape, and no number of it may be NaN or infinite.
     #[inline]
-    fn compare(&self, record: &[u8]) -> Option<bool> {
-        if record.len() != self.mask.len() {
+    fn fits(&self, record: &[u8]) -> bool {
+        self.compare::<true>(record) == Some([0; PIECE_BYTES])
+    }
+
+    /// Whether the record is of this shape, whatever its numbers.
+    fn fits_but_for_numbers(&self, record: &[u8]) -> bool {
+        self.compare::<false>(record) == Some([0; PIECE_BYTES])
+    }
+
+    /// What the comparison of all pieces comes to; `None` if the record has another length.
+    #[inline(always)]
+    fn compare<const NUMBERS: bool>(&self, record: &[u8]) -> Option<[u8; PIECE_BYTES]> {
+        if record.len() != self.bytes {
             return None;
         }
         // Without a way out in between, whole registers are compared.
-        let bytes = record.iter().zip(self.mask.iter().zip(self.fixed.iter().zip(&self.exponents)));
-        let (differ, large) = bytes.fold((0, 0), |(differ, large), (byte, (mask, (fixed, exponent)))| {
-            let is_large = u8::from(byte & exponent == *exponent) & exponent;
-            (differ | (byte & mask) ^ fixed, large | is_large)
-        });
-        (differ == 0).then_some(large != 0)
+        let far = [0; PIECE_BYTES];
+        let (Some((last, pieces)), Some(end)) = (self.pieces.split_last(), record.last_chunk()) else {
+            return Some(self.pieces.first()?.far::<NUMBERS>(&padded(record), far));
+        };
+        let pieces = pieces.iter().zip(record.as_chunks().0);
+        let far = pieces.fold(far, |far, (piece, bytes)| piece.far::<NUMBERS>(bytes, far));
+        Some(last.far::<NUMBERS>(end, far))
     }
 
     /// What a record of this shape says of itself.
-    #[inline]
-    fn learn(&self, record: &[u8], may_be_non_finite: bool) -> Option<CheckedRequest> {
-        let (seconds, nanos) = (varint(record.get(self.seconds.clone())?), varint(record.get(self.nanos.clone())?));
-        let non_finite = if may_be_non_finite { self.non_finite(record)? } else { 0 };
+    #[inline(always)]
+    fn learn(&self, record: &[u8], non_finite: u64) -> Option<CheckedRequest> {
+        let (seconds, nanos) = (self.seconds.of(record)?, self.nanos.of(record)?);
         let time = unix_ns(seconds as i64, nanos as i32);
         Some(CheckedRequest { flow: self.flow, time, bare: self.bare, non_finite })
     }
@@ -209,6 +251,49 @@ impl Shape {
     }
 }
 
+impl Piece {
+    /// Adds, to what was found `before`, the bytes that differ by more than they may; those of numbers may always if they
+    /// don't count.
+    #[inline(always)]
+    fn far<const NUMBERS: bool>(&self, bytes: &[u8; PIECE_BYTES], before: [u8; PIECE_BYTES]) -> [u8; PIECE_BYTES] {
+        let mut far = before;
+        let limits = self.mask.iter().zip(self.fixed.iter().zip(&self.most));
+        for ((far, byte), (mask, (fixed, most))) in far.iter_mut().zip(bytes).zip(limits) {
+            let difference = (byte & mask) ^ fixed;
+            *far |= match NUMBERS {
+                true => difference.saturating_sub(*most),
+                false if *most == 0 => difference,
+                false => 0,
+            };
+        }
+        far
+    }
+}
+
+impl Draft {
+    /// How to compare others with this record: pieces from its beginning, and the last one up to its end.
+    fn pieces(&self, record: &[u8]) -> Vec<Piece> {
+        let starts = (0..record.len().saturating_sub(PIECE_BYTES)).step_by(PIECE_BYTES);
+        let starts = starts.chain([record.len().saturating_sub(PIECE_BYTES)]);
+        let piece = |start| {
+            let of = |bytes: &[u8]| padded(bytes.get(start..).unwrap_or_default());
+            let (mask, most, mut fixed) = (of(&self.mask), of(&self.most), of(record));
+            for (fixed, (mask, most)) in fixed.iter_mut().zip(mask.iter().zip(&most)) {
+                *fixed = if *most == 0 { *fixed & mask } else { 0 };
+            }
+            Piece { mask, fixed, most }
+        };
+        starts.map(piece).collect()
+    }
+}
+
+/// The first bytes, with zeros behind them if there are fewer.
+fn padded(bytes: &[u8]) -> [u8; PIECE_BYTES] {
+    let mut padded = [0; PIECE_BYTES];
+    padded.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+    padded
+}
+
 /// Where the varint of a field stands, whose message begins at `at`.
 fn number(part: &Field<'_>, message: &[u8], at: usize) -> Range<usize> {
     let field = message.get(part.start..part.end).unwrap_or_default();
@@ -226,152 +311,27 @@ fn free_varint(mask: &mut [u8], range: Range<usize>) {
     }
 }
 
-/// The value of a varint that is known to be one.
-#[inline]
-fn varint(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().fold(0, |value, byte| value << 7 | u64::from(byte & 0x7f))
+impl Varint {
+    /// One that stands in this range; `None` if that is longer than a word.
+    fn at(range: &Range<usize>) -> Option<Self> {
+        let len = range.end.checked_sub(range.start).filter(|len| (1..=8).contains(len))?;
+        Some(Self { at: range.start, mask: (u64::MAX >> (64 - 8 * len)) & 0x7f7f_7f7f_7f7f_7f7f })
+    }
+
+    /// Its value in a record: the bytes' seven bits, moved together in pairs, then pairs of pairs, and so on.
+    #[inline(always)]
+    fn of(self, record: &[u8]) -> Option<u64> {
+        let rest = record.get(self.at..)?;
+        let word = match rest.first_chunk() {
+            Some(word) => u64::from_le_bytes(*word),
+            None => rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+        };
+        let bytes = word & self.mask;
+        let pairs = bytes & 0x007f_007f_007f_007f | (bytes & 0x7f00_7f00_7f00_7f00) >> 1;
+        let fours = pairs & 0x0000_3fff_0000_3fff | (pairs & 0x3fff_0000_3fff_0000) >> 2;
+        Some(fours & 0x0fff_ffff | (fours & 0x0fff_ffff_0000_0000) >> 4)
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use prost::Message;
-    use sift_rs::ingest::v1::ingest_with_config_data_channel_value::Type;
-    use sift_rs::ingest::v1::{IngestWithConfigDataChannelValue, IngestWithConfigDataStreamRequest as Request};
-    use uuid::Uuid;
-
-    use super::super::checker::Checker;
-    use super::super::data_type::DataType;
-    use super::super::flow_table::FlowTable;
-    use super::super::schema::{Channel, FlowSchema};
-    use super::*;
-
-    const TYPES: [DataType; 12] = [
-        DataType::Double,
-        DataType::Float,
-        DataType::Bool,
-        DataType::Int32,
-        DataType::Uint32,
-        DataType::Int64,
-        DataType::Uint64,
-        DataType::Enum,
-        DataType::BitField,
-        DataType::Bytes,
-        DataType::String,
-        DataType::Double,
-    ];
-
-    fn flow(name: &str) -> FlowSchema {
-        let element = |channel: Channel| channel.bits("bit", 0, 8);
-        TYPES.iter().enumerate().fold(FlowSchema::new(name), |flow, (at, data_type)| {
-            let channel = Channel::new(format!("channel {at}"), *data_type);
-            let channel = match data_type {
-                DataType::BitField => element(channel),
-                DataType::Enum => channel.enum_value(0, "off"),
-                _ => channel,
-            };
-            flow.channel(channel)
-        })
-    }
-
-    /// A request with values of any size.
-    fn request(random: &mut fastrand::Rng, flow: &str) -> Vec<u8> {
-        let any = |random: &mut fastrand::Rng| random.u64(..) >> random.u32(0..64);
-        let double = |random: &mut fastrand::Rng| match random.u8(0..8) {
-            0 => f64::NAN,
-            1 => f64::NEG_INFINITY,
-            _ => f64::from_bits(random.u64(..)),
-        };
-        let values = [
-            Type::Double(double(random)),
-            Type::Float(double(random) as f32),
-            Type::Bool(random.bool()),
-            Type::Int32(any(random) as i32),
-            Type::Uint32(any(random) as u32),
-            Type::Int64(any(random) as i64),
-            Type::Uint64(any(random)),
-            Type::Enum(any(random) as u32),
-            Type::BitField(vec![random.u8(..)]),
-            Type::Bytes(random.u16(..).to_le_bytes().to_vec()),
-            Type::String(["", "é", "on"][random.usize(0..3)].to_owned()),
-            Type::Double(double(random)),
-        ];
-        let empty = || Type::Empty(pbjson_types::Empty {});
-        let values = values.into_iter().map(|value| if random.u8(0..30) == 0 { empty() } else { value });
-        let value = |value| IngestWithConfigDataChannelValue { r#type: Some(value) };
-        let channel_values = values.collect::<Vec<_>>().into_iter().map(value).collect();
-        let nanos = (any(random) % 1_000_000_000) as i32;
-        let timestamp = Some(pbjson_types::Timestamp { seconds: any(random) as i64, nanos });
-        let run_id = ["", "r"][usize::from(random.u8(0..9) == 0)].to_owned();
-        Request { flow: flow.to_owned(), timestamp, channel_values, run_id, ..Default::default() }.encode_to_vec()
-    }
-
-    /// The same, changed a little.
-    fn changed(random: &mut fastrand::Rng, mut request: Vec<u8>) -> Vec<u8> {
-        match random.u8(0..8) {
-            0 => request.truncate(random.usize(0..request.len())),
-            1 => request.extend_from_slice(&[random.u8(..), 0]),
-            _ => {
-                for _ in 0..random.usize(1..4) {
-                    let at = random.usize(0..request.len());
-                    request[at] ^= 1 << random.u8(0..8);
-                }
-            }
-        }
-        request
-    }
-
-    #[test]
-    fn what_has_been_met_before_is_found_to_be_what_reading_it_finds() {
-        let mut random = fastrand::Rng::with_seed(3);
-        let flows = ["a", "b"].map(|name| flow(name).0);
-        let table = FlowTable::new(Uuid::nil(), &flows);
-        let mut checker = Checker::new();
-        flows.iter().for_each(|flow| checker.add(flow).unwrap());
-        // Few enough for all to be like one met before, sooner or later.
-        let pool: Vec<_> = (0..8).map(|at| request(&mut random, ["a", "b"][at % 2])).collect();
-        let (mut sound, mut unsound) = (0, 0);
-        for _ in 0..20_000 {
-            let mut request = pool[random.usize(0..pool.len())].clone();
-            if random.bool() {
-                request = changed(&mut random, request);
-            }
-            match (checker.check(&request), table.check_request(&request)) {
-                (Ok(found), Ok(read)) => {
-                    assert_eq!(found, read, "{request:x?}");
-                    sound += 1;
-                }
-                (Err(_), Err(_)) => unsound += 1,
-                (found, read) => panic!("{found:?}, {read:?}: {request:x?}"),
-            }
-        }
-        assert!(sound > 4000 && unsound > 2000, "{sound} {unsound}");
-        assert!(checker.shapes().met > 4000, "{:?}", checker.shapes());
-    }
-
-    #[test]
-    fn where_no_two_are_alike_nothing_more_is_learnt_soon() {
-        let mut random = fastrand::Rng::with_seed(4);
-        let mut checker = Checker::new();
-        checker.add(&flow("a").0).unwrap();
-        for _ in 0..10_000 {
-            checker.check(&request(&mut random, "a")).unwrap();
-        }
-        let shapes = checker.shapes();
-        assert!(shapes.learnt <= LEARNING + shapes.met + 1 && shapes.known.len() == MAX_SHAPES, "{}", shapes.learnt);
-    }
-
-    #[test]
-    fn a_flow_that_is_added_is_looked_for_also_in_records_like_those_before() {
-        let mut checker = Checker::new();
-        let one = |data_type| FlowSchema::new("a").channel(Channel::new("x", data_type)).0;
-        checker.add(&one(DataType::Double)).unwrap();
-        let value = IngestWithConfigDataChannelValue { r#type: Some(Type::Empty(pbjson_types::Empty {})) };
-        let timestamp = Some(pbjson_types::Timestamp { seconds: 1, nanos: 0 });
-        let request = Request { flow: "a".to_owned(), timestamp, channel_values: vec![value], ..Default::default() };
-        let request = request.encode_to_vec();
-        let flows = |checker: &mut Checker| [(); 2].map(|()| checker.check(&request).unwrap().flow);
-        assert_eq!(flows(&mut checker), [0, 0]);
-        checker.add(&one(DataType::Float)).unwrap();
-        assert_eq!(flows(&mut checker), [1, 1], "the latest that fits");
-    }
-}
+mod tests;
