@@ -1,4 +1,4 @@
-#![doc = include_str!("../README.md")]
+#![cfg_attr(feature = "cli", doc = include_str!("../README.md"))]
 //!
 //! # The crate
 //!

@@ -132,7 +132,7 @@ impl Contestant {
         match self {
             Self::OurVerify | Self::CrcOfMemory => 4.0,
             Self::OurReplayNear | Self::OurReplayFar => 8.0,
-            Self::OurReplayWireNear | Self::OurReplayWireFar => 2.0,
+            Self::OurReplayWireNear | Self::OurReplayWireFar => 4.0,
             Self::ProstEncodeCalls | Self::OurRecordCalls | Self::OurRecordCallsStalling => 0.1,
             _ => 1.0,
         }
