@@ -10,15 +10,15 @@ use super::error::RecordError;
 use super::frame_builder::{FrameBuilder, MAX_RECORDED_BYTES};
 use super::request::request_value;
 use super::value::{DOUBLE, Timestamp, Value};
-use crate::format::{Fields, FlowConfig, WireValue, field, put_bytes_field};
+use crate::format::{Fields, FlowConfig, RECORD_PREFIX_BYTES, WireValue, field, put_bytes_field};
 
 /// A flow of one [`Recorder`](super::Recorder) or [`Encoder`](super::Encoder). Cheap to clone; ask
 /// [`Recorder::flow`](super::Recorder::flow) for it once, not per record.
 #[derive(Debug, Clone)]
 pub struct Flow(Arc<FlowInner>);
 
-/// Bytes in which most flows' encoded names fit.
-const NAME_ROOM: usize = 48;
+/// Bytes in which what begins a record of most flows fits.
+const HEAD_ROOM: usize = 48;
 
 /// Fewest channels that are worth it.
 const MIN_DOUBLES: usize = 4;
@@ -36,19 +36,20 @@ struct FlowInner {
     /// The channels' places by their names.
     places: HashMap<String, usize>,
     types: Vec<DataType>,
-    /// The request's flow field, in a place of [`NAME_ROOM`] bytes at least: a copy of that size is a few instructions.
-    encoded_name: Vec<u8>,
-    encoded_name_len: usize,
+    /// Room for the record's length and the request's flow field, in a place of [`HEAD_ROOM`] bytes at least: a copy of that
+    /// size is a few instructions.
+    head: Vec<u8>,
+    head_len: usize,
     /// If all channels are doubles, the values' bytes but for the doubles themselves; otherwise nothing.
     doubles: Vec<u8>,
 }
 
 impl Flow {
     pub(super) fn new(session: Uuid, index: usize, config: &FlowConfig) -> Self {
-        let mut encoded_name = Vec::new();
-        put_bytes_field(&mut encoded_name, field::FLOW, config.name.as_bytes());
-        let encoded_name_len = encoded_name.len();
-        encoded_name.resize(encoded_name_len.max(NAME_ROOM), 0);
+        let mut head = vec![0; RECORD_PREFIX_BYTES];
+        put_bytes_field(&mut head, field::FLOW, config.name.as_bytes());
+        let head_len = head.len();
+        head.resize(head_len.max(HEAD_ROOM), 0);
         // The schema was checked: each type is known.
         let types: Vec<_> = config.channels.iter().filter_map(|c| DataType::from_number(c.data_type)).collect();
         let all_doubles = types.iter().all(|data_type| *data_type == DataType::Double);
@@ -65,8 +66,8 @@ impl Flow {
             channels: config.channels.iter().map(|channel| channel.name.clone()).collect(),
             places: config.channels.iter().enumerate().map(|(at, channel)| (channel.name.clone(), at)).collect(),
             types,
-            encoded_name,
-            encoded_name_len,
+            head,
+            head_len,
             doubles,
         }))
     }
@@ -112,20 +113,27 @@ impl Flow {
 
     /// Appends one request to `out`; returns how many of its values are NaN or infinite. An error may leave a part of
     /// the request behind.
-    #[inline(always)]
+    #[inline]
     pub(super) fn encode(&self, time: Timestamp, values: &[Value<'_>], out: &mut Vec<u8>) -> Result<u64, RecordError> {
+        let start = out.len();
+        let name = self.0.head.get(RECORD_PREFIX_BYTES..).unwrap_or_default();
+        put_start::<{ HEAD_ROOM - RECORD_PREFIX_BYTES }>(name, self.0.head_len - RECORD_PREFIX_BYTES, out);
+        self.put_rest(start, time, values, out)
+    }
+
+    /// Appends what stands behind the name to a request that began at `start`.
+    #[inline(always)]
+    fn put_rest(
+        &self,
+        start: usize,
+        time: Timestamp,
+        values: &[Value<'_>],
+        out: &mut Vec<u8>,
+    ) -> Result<u64, RecordError> {
         let flow = &*self.0;
         if values.len() != flow.types.len() {
             let (expected, given) = (flow.types.len(), values.len());
             return Err(RecordError::ValueCount { flow: flow.name.clone(), expected, given });
-        }
-        let start = out.len();
-        match flow.encoded_name.first_chunk::<NAME_ROOM>() {
-            Some(name) if flow.encoded_name_len <= NAME_ROOM => {
-                out.extend_from_slice(name);
-                out.truncate(start + flow.encoded_name_len);
-            }
-            _ => out.extend_from_slice(&flow.encoded_name),
         }
         time.put(out);
         if let Some(non_finite) = put_doubles(&flow.doubles, values, out) {
@@ -156,9 +164,11 @@ impl Flow {
         time: Timestamp,
         values: &[Value<'_>],
     ) -> Result<(), RecordError> {
-        let mut record = frame.begin();
-        let non_finite = self.encode(time, values, record.bytes())?;
-        record.commit(self.0.index, Some(time.unix_ns()), true, non_finite);
+        let flow = &*self.0;
+        let mut record = frame.begin(|out| put_start::<HEAD_ROOM>(&flow.head, flow.head_len, out));
+        let start = record.start();
+        let non_finite = self.put_rest(start, time, values, record.bytes())?;
+        record.commit(flow.index, Some(time.unix_ns()), true, non_finite);
         Ok(())
     }
 
@@ -231,6 +241,19 @@ impl Flow {
             return Err(RecordError::ValueCount { flow: self.0.name.clone(), expected: self.0.types.len(), given });
         }
         Ok(non_finite)
+    }
+}
+
+/// Appends the first `len` of these bytes, and `ROOM` at first, if there are as many: that takes a few instructions.
+#[inline(always)]
+fn put_start<const ROOM: usize>(bytes: &[u8], len: usize, out: &mut Vec<u8>) {
+    match bytes.first_chunk::<ROOM>() {
+        Some(room) if len <= ROOM => {
+            let end = out.len() + len;
+            out.extend_from_slice(room);
+            out.truncate(end);
+        }
+        _ => out.extend_from_slice(bytes),
     }
 }
 

@@ -127,11 +127,12 @@ impl FrameBuilder {
         self.tallies.resize(flows, Tally::ZERO);
     }
 
-    /// Begins a record; it counts when committed, and leaves no trace otherwise.
-    #[inline]
-    pub(super) fn begin(&mut self) -> OpenRecord<'_> {
+    /// Begins a record; it counts when committed, and leaves no trace otherwise. `head` puts room for its length, and may put
+    /// what comes behind that at once.
+    #[inline(always)]
+    pub(super) fn begin(&mut self, head: impl FnOnce(&mut Vec<u8>)) -> OpenRecord<'_> {
         let start = self.buffer.len();
-        self.buffer.extend_from_slice(&[0; RECORD_PREFIX_BYTES]);
+        head(&mut self.buffer);
         OpenRecord { frame: self, start, committed: false }
     }
 
@@ -171,6 +172,12 @@ impl OpenRecord<'_> {
     #[inline]
     pub(super) fn bytes(&mut self) -> &mut Vec<u8> {
         &mut self.frame.buffer
+    }
+
+    /// Where the record begins, behind its length.
+    #[inline]
+    pub(super) fn start(&self) -> usize {
+        self.start + RECORD_PREFIX_BYTES
     }
 
     /// Bytes of the record so far.

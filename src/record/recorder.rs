@@ -21,7 +21,7 @@ use super::schema::{FlowSchema, Schema, check_flow};
 use super::stats::{Counters, RecorderStats};
 use super::value::{Timestamp, Value};
 use super::writer::Writer;
-use crate::format::{AddedFlows, FlowConfig, Mark, MarkMessage};
+use crate::format::{AddedFlows, FlowConfig, Mark, MarkMessage, RECORD_PREFIX_BYTES};
 use crate::segment::{SegmentError, session_dir};
 
 /// Most bytes of a mark: a note is for people.
@@ -406,8 +406,10 @@ impl fmt::Debug for Recorder {
 
 fn put_request(filling: &mut Filling, request: &[u8]) -> Result<(), RecordError> {
     let checked = filling.flows.check_request(request)?;
-    let mut record = filling.frame.begin();
-    record.bytes().extend_from_slice(request);
+    let record = filling.frame.begin(|out| {
+        out.extend_from_slice(&[0; RECORD_PREFIX_BYTES]);
+        out.extend_from_slice(request);
+    });
     record.commit(checked.flow, Some(checked.time), checked.bare, checked.non_finite);
     Ok(())
 }

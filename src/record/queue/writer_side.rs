@@ -178,7 +178,7 @@ mod tests {
         let queue = Queue::new(flows, &options, Clock::default());
         let mut filling = queue.lock();
         filling.frame.set_flow_count(1);
-        filling.frame.begin().commit(0, Some(1), true, 0);
+        filling.frame.begin(|out| out.extend_from_slice(&[0; 4])).commit(0, Some(1), true, 0);
         let _ = queue.recorded(&mut filling);
         let mut backlog = queue.backlog();
         let now = queue.clock.now();
