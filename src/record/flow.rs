@@ -9,7 +9,7 @@ use super::data_type::DataType;
 use super::error::RecordError;
 use super::frame_builder::{FrameBuilder, MAX_RECORDED_BYTES};
 use super::request::request_value;
-use super::value::{DOUBLE, Timestamp, Value};
+use super::value::{DOUBLE, Timestamp, Value, put_double};
 use crate::format::{Fields, FlowConfig, RECORD_PREFIX_BYTES, WireValue, field, put_bytes_field};
 
 /// A flow of one [`Recorder`](super::Recorder) or [`Encoder`](super::Encoder). Cheap to clone; ask
@@ -136,9 +136,20 @@ impl Flow {
             return Err(RecordError::ValueCount { flow: flow.name.clone(), expected, given });
         }
         time.put(out);
+        if let ([DataType::Double], [Value::Double(value)]) = (&flow.types[..], values) {
+            put_double(*value, out);
+            return Ok(u64::from(!value.is_finite()));
+        }
         if let Some(non_finite) = put_doubles(&flow.doubles, values, out) {
             return Ok(non_finite);
         }
+        self.put_values(start, values, out)
+    }
+
+    /// Appends values of any types.
+    #[inline(never)]
+    fn put_values(&self, start: usize, values: &[Value<'_>], out: &mut Vec<u8>) -> Result<u64, RecordError> {
+        let flow = &*self.0;
         let mut non_finite = 0;
         for (at, (value, data_type)) in values.iter().zip(&flow.types).enumerate() {
             if !value.fits(*data_type) {

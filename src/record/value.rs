@@ -98,13 +98,7 @@ impl Value<'_> {
     #[inline]
     pub(super) fn put(&self, out: &mut Vec<u8>) {
         match *self {
-            Self::Double(value) => {
-                let mut bytes = DOUBLE;
-                if let Some(place) = bytes.last_chunk_mut() {
-                    *place = value.to_le_bytes();
-                }
-                out.extend_from_slice(&bytes);
-            }
+            Self::Double(value) => put_double(value, out),
             Self::Float(value) => {
                 let mut bytes = [FIELD, 5, 0x1d, 0, 0, 0, 0];
                 if let Some(place) = bytes.last_chunk_mut() {
@@ -132,6 +126,16 @@ const FIELD: u8 = (field::CHANNEL_VALUES << 3 | 2) as u8;
 
 /// A double as a `channel_values` field, but for its own bytes, the last eight.
 pub(super) const DOUBLE: [u8; 11] = [FIELD, 9, 0x11, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/// Appends a double as a `channel_values` field.
+#[inline(always)]
+pub(super) fn put_double(value: f64, out: &mut Vec<u8>) {
+    let mut bytes = DOUBLE;
+    if let Some(place) = bytes.last_chunk_mut() {
+        *place = value.to_le_bytes();
+    }
+    out.extend_from_slice(&bytes);
+}
 
 #[inline]
 fn put_number(out: &mut Vec<u8>, field: u8, tag: u8, value: u64) {

@@ -179,9 +179,9 @@ impl Comparison {
 
     fn bound(&self) -> String {
         match self.figure {
+            _ if self.target.is_infinite() => "–".to_owned(),
             Figure::Speed => format!("≥ {}", self.target),
             Figure::Memory => format!("≤ {} MiB", self.target),
-            _ if self.target.is_infinite() => "–".to_owned(),
             _ => format!("≤ {}", self.target),
         }
     }
