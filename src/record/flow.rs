@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::data_type::DataType;
 use super::error::RecordError;
 use super::frame_builder::{FrameBuilder, MAX_RECORDED_BYTES};
+use super::given::Given;
 use super::request::request_value;
 use super::value::{DOUBLE, Timestamp, Value, put_double};
 use crate::format::{Fields, FlowConfig, RECORD_PREFIX_BYTES, WireValue, field, put_bytes_field};
@@ -264,35 +265,7 @@ fn put_start<const ROOM: usize>(bytes: &[u8], len: usize, out: &mut Vec<u8>) {
             out.extend_from_slice(room);
             out.truncate(end);
         }
-        _ => out.extend_from_slice(bytes),
-    }
-}
-
-/// Which channels were given already. Few flows have more channels than fit without an allocation.
-struct Given {
-    few: [u64; 4],
-    many: Vec<u64>,
-}
-
-impl Given {
-    fn new(channels: usize) -> Self {
-        let few = [0; 4];
-        let beyond = channels.div_ceil(64).saturating_sub(few.len());
-        Self { few, many: vec![0; beyond] }
-    }
-
-    /// Notes that the channel was given; `false` if it was before.
-    fn set(&mut self, at: usize) -> bool {
-        let (word, bit) = (at / 64, 1 << (at % 64));
-        let word = match self.few.get_mut(word) {
-            Some(word) => Some(word),
-            None => self.many.get_mut(word - self.few.len()),
-        };
-        word.is_some_and(|word| {
-            let new = *word & bit == 0;
-            *word |= bit;
-            new
-        })
+        _ => out.extend_from_slice(bytes.get(..len).unwrap_or(bytes)),
     }
 }
 

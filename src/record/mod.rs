@@ -10,6 +10,7 @@ mod error;
 mod flow;
 mod flow_table;
 mod frame_builder;
+mod given;
 mod lost;
 mod options;
 mod queue;

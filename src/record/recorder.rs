@@ -369,7 +369,7 @@ impl Recorder {
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(thread) = thread.take() else { return Err(RecordError::Finished) };
         self.queue.finish();
-        // A panic of the writer would be a bug; it shows as records that aren't durable.
+        // A panic of the writer would be a bug; if it left records behind, that is an error below.
         let _ = thread.join();
         self.outcome()
     }

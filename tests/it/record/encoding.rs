@@ -228,3 +228,22 @@ fn named_values_that_have_no_place_are_refused() {
         }
     }
 }
+
+#[test]
+fn names_of_all_lengths_and_single_doubles_are_encoded_as_prost_has_it() {
+    for length in (1..60).chain([127, 128, 200]) {
+        let (storage, name) = (FaultyStorage::new(), "n".repeat(length));
+        let schema = Schema::new("rover", "k").flow(flow_of(&name, &[DataType::Double]));
+        let (recorder, encoder) =
+            (Recorder::create("root", &schema, quiet(&storage)).unwrap(), Encoder::new(&schema).unwrap());
+        let (flow, mut alone) = (recorder.flow(&name).unwrap(), b"before".to_vec());
+        let _ = recorder.record(&flow, Timestamp::from_unix_ns(7), &[Value::Double(f64::NAN)]).unwrap();
+        encoder
+            .encode(&encoder.flow(&name).unwrap(), Timestamp::from_unix_ns(7), &[Value::Double(f64::NAN)], &mut alone)
+            .unwrap();
+        assert_eq!(recorder.finish().unwrap().non_finite, 1);
+        let expected = encoded(&name, 7, &[Owned::Double(f64::NAN)]);
+        assert_eq!(alone, [b"before", &expected[..]].concat());
+        assert_eq!(merged(&super::saved(&storage))[&0], expected);
+    }
+}
