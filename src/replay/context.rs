@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::OnceCell;
 
 use super::checkpoint::{Checkpoints, StateDirs, StateError};
 use super::dead_letter::{DeadLetters, RefusedRecord};
@@ -81,8 +81,6 @@ pub(super) struct Context<'a> {
     pub(super) told_later: OnceCell<Target>,
     /// The files and directories that were asked for.
     pub(super) paths: Vec<PathBuf>,
-    /// Windows that may be on their way, over all lanes. Whoever waits longest is next.
-    pub(super) flights: Semaphore,
     /// Copies of one PBFS file take turns: what the first delivers, the others needn't.
     pub(super) pbfs_turns: Turns<PbfsId>,
     /// Sessions of one client key register one after the other, the earliest first.
@@ -120,12 +118,11 @@ impl<'a> Context<'a> {
             observer,
             patience: Patience::new(options),
             limiter: Limiter::new(options.rate),
-            slots: Slots::new(windows),
+            slots: Slots::new(windows, flights),
             target: Target::new(&lanes.destination_name(), None, &options.rewrite),
             is_nameless: false,
             told_later: OnceCell::new(),
             paths: Vec::new(),
-            flights: Semaphore::new(flights),
             pbfs_turns: Turns::default(),
             key_turns: Turns::default(),
             registered: Mutex::default(),

@@ -1,4 +1,7 @@
 //! Delivering one window: sending it, again and again while that may help, and finding out which records are refused.
+//!
+//! What can be read once more doesn't stay in memory when it was sent: so that the windows that wait to be acknowledged may be
+//! many, however long the way is.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,12 +14,14 @@ use futures_util::stream::FuturesUnordered;
 use uuid::Uuid;
 
 use super::checkpoint::{Checkpoint, Outcome};
-use super::context::Context;
+use super::context::{Context, blocking};
 use super::observe::{Origin, ReplayEvent};
 use super::options::OnReject;
 use super::outgoing::Outgoing;
+use super::read::read_again;
 use super::refusal::{Message, Refusals, Search, messages};
 use super::retry::{Faulty, Stop};
+use super::slots::Place;
 use super::window::Window;
 use crate::catalog::SeqSet;
 use crate::sift::{Fault, IngestStream, SendError};
@@ -77,7 +82,7 @@ impl Delivered {
 
     /// None of it is delivered.
     pub(super) fn stopped(mut window: Window, stop: Stop) -> Self {
-        window.buffers.clear();
+        window.give_up_messages();
         Self { stop: Some(stop), ..Self::new(window) }
     }
 
@@ -156,10 +161,10 @@ impl Delivery {
         let finds_out = matches!(context.options.on_reject, OnReject::DeadLetter | OnReject::Skip);
         let expects_none = self.refusals().expects_none(window.records);
         if !finds_out || expects_none {
-            match self.send(context, origin, &window.buffers, window.records).await {
+            match self.send(context, origin, &mut window).await {
                 Ok(Verdict::Acknowledged) => {
                     self.refusals().window(window.records);
-                    window.buffers.clear();
+                    window.give_up_messages();
                     let acknowledged = window.seqs.clone();
                     return Delivered { acknowledged, ..Delivered::new(window) };
                 }
@@ -167,6 +172,11 @@ impl Delivery {
                 Ok(Verdict::Refused(_)) => {}
                 Err(stop) => return Delivered::stopped(window, stop),
             }
+        }
+        // From here on it stays in memory, as the messages that are tested.
+        match self.load(context, origin, &mut window).await {
+            Ok(load) => (window.buffers, window.slot) = (load.buffers, load.slot.or(window.slot)),
+            Err(stop) => return Delivered::stopped(window, stop),
         }
         let searches = self.refusals().searches(messages(&window), PROBES);
         window.buffers.clear();
@@ -204,8 +214,8 @@ impl Delivery {
     async fn search(&self, context: &Context<'_>, origin: Origin<'_>, search: Search) -> Found {
         let mut found = Found { search, refused: Vec::new(), stop: None };
         loop {
-            let Some((group, size)) = self.next_of(&found.search) else { return found };
-            match self.send(context, origin, &group, size as u64).await {
+            let Some((mut group, size)) = self.next_of(&found.search) else { return found };
+            match self.send(context, origin, &mut group).await {
                 Ok(Verdict::Acknowledged) => found.search.taken(size, &mut self.refusals()),
                 Ok(Verdict::Refused(reason)) => {
                     let refused = found.search.refused(size, &mut self.refusals());
@@ -222,8 +232,8 @@ impl Delivery {
         }
     }
 
-    fn next_of(&self, search: &Search) -> Option<(Vec<Bytes>, usize)> {
-        search.next(&self.refusals()).map(|group| (buffers(group), group.len()))
+    fn next_of(&self, search: &Search) -> Option<(Window, usize)> {
+        search.next(&self.refusals()).map(|group| (window(group), group.len()))
     }
 
     /// When nothing at all is taken, it isn't the records that are wrong.
@@ -237,26 +247,54 @@ impl Delivery {
         }
     }
 
-    /// Sends buffers on a stream of their own until the destination has said what it thinks of them.
-    async fn send(
-        &self,
-        context: &Context<'_>,
-        origin: Origin<'_>,
-        buffers: &[Bytes],
-        records: u64,
-    ) -> Result<Verdict, Stop> {
+    /// The window's messages. If it has none any more, they are read once more, again and again while that may help: a drive
+    /// that was pulled may come back.
+    async fn load(&self, context: &Context<'_>, origin: Origin<'_>, window: &mut Window) -> Result<Load, Stop> {
+        let Some(places) = window.places.as_ref() else {
+            return Ok(Load { buffers: window.buffers.clone(), slot: None });
+        };
+        if !window.buffers.is_empty() {
+            return Ok(Load { buffers: std::mem::take(&mut window.buffers), slot: window.slot.take() });
+        }
+        let mut attempts = context.patience.attempts();
+        loop {
+            context.patience.check()?;
+            let reading = async {
+                let slot = context.slots.take_again().await;
+                let (places, seqs) = (places.clone(), window.seqs.clone());
+                let (outgoing, slots) = (self.outgoing.clone(), context.slots.clone());
+                blocking(move || read_again(&places, &seqs, outgoing, slots, slot)).await
+            };
+            let error = tokio::select! {
+                read = reading => match read {
+                    Ok(Window { buffers, slot, .. }) => return Ok(Load { buffers, slot }),
+                    Err(error) => error,
+                },
+                () = context.patience.ending() => continue,
+            };
+            let tell = |attempt, pause| {
+                let error = &error.to_string();
+                context.observer.event(&ReplayEvent::Retrying { origin: Some(origin), error, attempt, pause });
+            };
+            context.patience.pause(&mut attempts, &error, tell).await?;
+        }
+    }
+
+    /// Sends a window on a stream of its own until the destination has said what it thinks of it.
+    async fn send(&self, context: &Context<'_>, origin: Origin<'_>, window: &mut Window) -> Result<Verdict, Stop> {
         let (mut attempts, mut failed_on, mut doubts) = (context.patience.attempts(), None, SETTLING);
         let mut in_time = context.options.acknowledgement_timeout;
         loop {
             context.patience.check()?;
+            let load = self.load(context, origin, window).await?;
             tokio::select! {
-                () = self.admit(context, buffers, records, 0) => {}
+                () = admit(context, window, load.buffers.first()) => {}
                 // It hasn't begun, and isn't to any more.
                 () = context.patience.ending() => continue,
             }
             let lane = context.lanes.pick(failed_on);
             let error = tokio::select! {
-                sent = self.attempt(context, IngestStream::open(&lane.connection), buffers, records, in_time) => match sent {
+                sent = self.attempt(context, IngestStream::open(&lane.connection), window, load, in_time) => match sent {
                     Ok(()) => {
                         self.settling.store(false, Ordering::Relaxed);
                         self.hopeless.store(u64::MAX, Ordering::Relaxed);
@@ -298,11 +336,11 @@ impl Delivery {
         &self,
         context: &Context<'_>,
         stream: IngestStream,
-        buffers: &[Bytes],
-        records: u64,
+        window: &Window,
+        load: Load,
         in_time: Duration,
     ) -> Result<(), SendError> {
-        let ended = self.push(context, stream, buffers, records, in_time).await;
+        let ended = self.push(context, stream, window, load, in_time).await;
         let code = ended.as_ref().err().map_or(0, SendError::code_number);
         context.observer.stream_ended(code);
         ended
@@ -312,26 +350,36 @@ impl Delivery {
         &self,
         context: &Context<'_>,
         mut stream: IngestStream,
-        buffers: &[Bytes],
-        records: u64,
+        window: &Window,
+        load: Load,
         in_time: Duration,
     ) -> Result<(), SendError> {
-        for (number, buffer) in buffers.iter().enumerate() {
+        // Each is given up as soon as it is sent.
+        for (number, buffer) in load.buffers.into_iter().enumerate() {
             if number > 0 {
-                self.admit(context, buffers, records, number).await;
+                admit(context, window, Some(&buffer)).await;
             }
-            stream.push(buffer.clone()).await?;
-            self.sent.fetch_add(buffer.len() as u64, Ordering::Relaxed);
+            let bytes = buffer.len() as u64;
+            stream.push(buffer).await?;
+            self.sent.fetch_add(bytes, Ordering::Relaxed);
         }
+        stream.end().await?;
+        // The next window may have it.
+        drop(load.slot);
         stream.finish(in_time).await
     }
+}
 
-    /// Waits until the rate allows one of the buffers.
-    async fn admit(&self, context: &Context<'_>, buffers: &[Bytes], records: u64, number: usize) {
-        let all: usize = buffers.iter().map(Bytes::len).sum();
-        let bytes = buffers.get(number).map_or(0, Bytes::len);
-        context.limiter.pass(bytes as u64, records as f64 * bytes as f64 / all.max(1) as f64).await;
-    }
+/// A window's messages, for one attempt; and their place in memory, if they are gone after it.
+struct Load {
+    buffers: Vec<Bytes>,
+    slot: Option<Place>,
+}
+
+/// Waits until the rate allows one of a window's buffers.
+async fn admit(context: &Context<'_>, window: &Window, buffer: Option<&Bytes>) {
+    let bytes = buffer.map_or(0, Bytes::len);
+    context.limiter.pass(bytes as u64, window.records as f64 * bytes as f64 / window.bytes.max(1) as f64).await;
 }
 
 /// What a search has come to.
@@ -342,16 +390,16 @@ struct Found {
     stop: Option<Stop>,
 }
 
-/// Messages as buffers worth sending.
-fn buffers(group: &[Message]) -> Vec<Bytes> {
-    let mut buffers = Vec::new();
-    let mut buffer = BytesMut::new();
+/// Messages as a window of their own, in buffers worth sending.
+fn window(group: &[Message]) -> Window {
+    let (mut buffers, mut buffer, mut bytes) = (Vec::new(), BytesMut::new(), 0);
     for message in group {
         if !buffer.is_empty() && buffer.len() + message.bytes.len() > BUFFER_BYTES {
             buffers.push(buffer.split().freeze());
         }
         buffer.extend_from_slice(&message.bytes);
+        bytes += message.bytes.len() as u64;
     }
     buffers.push(buffer.freeze());
-    buffers
+    Window { buffers, records: group.len() as u64, bytes, ..Window::default() }
 }

@@ -21,8 +21,11 @@ use crate::sift::find_or_create_run_named;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
-/// Bytes of all windows in memory, on their way or being filled: with many lanes, windows are smaller.
+/// Bytes of all windows in memory, being sent or filled: with many lanes, windows are smaller.
 const WINDOWS_BYTES: usize = 32 << 20;
+
+/// Windows that are filled or sent for each lane; more may be on their way, which were sent and wait to be acknowledged.
+const IN_MEMORY_PER_LANE: usize = 2;
 
 /// Windows on their way at most, whatever is asked for.
 const MAX_FLIGHTS: usize = 1 << 10;
@@ -71,7 +74,7 @@ pub async fn replay_until(
     observer.event(&ReplayEvent::Found(&work.catalog));
     let flights = lanes.count().saturating_mul(options.windows_per_lane.max(1)).min(MAX_FLIGHTS);
     // Those that are being filled count, too: each job that runs must be able to fill one.
-    let windows = flights.max(active(lanes) + 1);
+    let windows = flights.min(lanes.count().saturating_mul(IN_MEMORY_PER_LANE)).max(active(lanes) + 1);
     let window_bytes = options.window_bytes.min(WINDOWS_BYTES / windows);
     let options = &ReplayOptions { window_bytes, ..options.clone() };
     let mut context = Context::new(lanes, state, options, observer, (flights, windows));

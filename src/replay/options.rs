@@ -85,11 +85,12 @@ const DEFAULT_WINDOW_BYTES: usize = (4 << 20) - (256 << 10);
 /// How a replay behaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplayOptions {
-    /// Bytes after which a window is closed and acknowledged, at most: with more than 8 windows on their way, they are
-    /// smaller, so that all of them take no more than 32 MiB. Default: 3.75 MiB. A server takes so many bytes of a stream
+    /// Bytes after which a window is closed and acknowledged, at most: with more than 4 lanes, they are smaller, so
+    /// that those in memory take no more than 32 MiB. Default: 3.75 MiB. A server takes so many bytes of a stream
     /// unasked, often 4 MiB; a window that is longer, however little, costs one more round trip.
     pub window_bytes: usize,
-    /// Windows on their way on each lane. Default: 2.
+    /// Windows on their way on each lane: sent, or being sent, and not yet acknowledged. Two of them are in memory; the others
+    /// are read once more if they must be sent once more. A crash repeats them. Default: 16.
     pub windows_per_lane: usize,
     /// Time after a window's end in which its acknowledgement must come. At each further attempt, the window is given twice
     /// as long, up to 16 times this. Default: 30 s.
@@ -154,7 +155,7 @@ impl Default for ReplayOptions {
     fn default() -> Self {
         Self {
             window_bytes: DEFAULT_WINDOW_BYTES,
-            windows_per_lane: 2,
+            windows_per_lane: 16,
             acknowledgement_timeout: Duration::from_secs(30),
             on_reject: OnReject::default(),
             despite_refusals: false,

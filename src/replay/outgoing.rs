@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::format::{Fields, RecordInfo, Suffix, field, put_timestamp};
+use crate::segment::Batch;
 use crate::sift::message_prefix;
 
 /// Which ids a record has of its own.
@@ -14,6 +15,13 @@ pub(crate) enum Ids {
     Own,
     /// It must be looked at.
     Unknown,
+}
+
+impl Ids {
+    /// Of the records of a frame.
+    pub(crate) fn of(batch: &Batch<'_>) -> Self {
+        if batch.bare { Self::None } else { Self::Unknown }
+    }
 }
 
 /// What is appended to each record.

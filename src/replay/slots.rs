@@ -1,9 +1,9 @@
-//! How many windows may be in memory at once, over all jobs; and that memory.
+//! How many windows may be in memory at once, and how many on their way, over all jobs; and that memory.
 
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 use super::buffers::Buffers;
 
@@ -11,28 +11,70 @@ use super::buffers::Buffers;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Closed;
 
-/// Slots for windows; clones share them. Whoever waits longest gets the next one, which keeps sessions even.
+/// Windows that are read once more, to be sent once more, and are in memory at a time. They have slots of their own: those
+/// of windows that are read for the first time may all be with some that wait until others are through.
+const AGAIN: usize = 2;
+
+/// A place for a window's messages in memory; or for a window on its way, until what was acknowledged of it is saved. The
+/// default: one of any number.
+#[derive(Debug, Default)]
+pub(super) struct Place {
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// Slots and flights for windows; clones share them. Whoever waits longest gets the next one, which keeps sessions even.
 #[derive(Debug, Clone)]
 pub(super) struct Slots {
-    slots: Option<(Arc<Semaphore>, Handle)>,
+    limits: Option<Arc<Limits>>,
+    again: Arc<Semaphore>,
     buffers: Buffers,
 }
 
+#[derive(Debug)]
+struct Limits {
+    slots: Arc<Semaphore>,
+    flights: Arc<Semaphore>,
+    runtime: Handle,
+}
+
+async fn acquire(semaphore: &Arc<Semaphore>) -> Result<Place, Closed> {
+    let permit = semaphore.clone().acquire_owned().await.map_err(|_: AcquireError| Closed)?;
+    Ok(Place { _permit: Some(permit) })
+}
+
+impl Limits {
+    fn acquire(&self, semaphore: &Arc<Semaphore>) -> Result<Place, Closed> {
+        self.runtime.block_on(acquire(semaphore))
+    }
+}
+
 impl Slots {
-    /// So many slots. To be called on a runtime.
-    pub(super) fn new(slots: usize) -> Self {
-        Self { slots: Some((Arc::new(Semaphore::new(slots)), Handle::current())), buffers: Buffers::default() }
+    /// So many slots and flights. To be called on a runtime.
+    pub(super) fn new(slots: usize, flights: usize) -> Self {
+        let [slots, flights] = [slots, flights].map(|permits| Arc::new(Semaphore::new(permits)));
+        Self { limits: Some(Arc::new(Limits { slots, flights, runtime: Handle::current() })), ..Self::unlimited() }
     }
 
     /// As many as anybody wants.
     pub(super) fn unlimited() -> Self {
-        Self { slots: None, buffers: Buffers::default() }
+        Self { limits: None, again: Arc::new(Semaphore::new(AGAIN)), buffers: Buffers::default() }
     }
 
     /// Waits for a slot. Blocking: not for asynchronous tasks.
-    pub(super) fn take(&self) -> Result<Option<OwnedSemaphorePermit>, Closed> {
-        let Some((slots, runtime)) = &self.slots else { return Ok(None) };
-        runtime.block_on(slots.clone().acquire_owned()).map(Some).map_err(|_| Closed)
+    pub(super) fn take(&self) -> Result<Place, Closed> {
+        self.limits.as_ref().map_or(Ok(Place::default()), |limits| limits.acquire(&limits.slots))
+    }
+
+    /// Waits until one more window may go on its way. Blocking, so that a job's windows go in order: those that are through
+    /// and wait for one before them must never keep that one from its way.
+    pub(super) fn take_flight(&self) -> Result<Place, Closed> {
+        self.limits.as_ref().map_or(Ok(Place::default()), |limits| limits.acquire(&limits.flights))
+    }
+
+    /// Waits for a slot for a window that is read once more.
+    pub(super) async fn take_again(&self) -> Place {
+        // Nobody closes these.
+        acquire(&self.again).await.unwrap_or_default()
     }
 
     /// What windows are made of.
@@ -42,13 +84,14 @@ impl Slots {
 
     /// Whether nobody gets another one.
     pub(super) fn are_closed(&self) -> bool {
-        self.slots.as_ref().is_some_and(|(slots, _)| slots.is_closed())
+        self.limits.as_ref().is_some_and(|limits| limits.slots.is_closed())
     }
 
     /// Nobody gets another one.
     pub(super) fn close(&self) {
-        if let Some((slots, _)) = &self.slots {
-            slots.close();
+        if let Some(limits) = &self.limits {
+            limits.slots.close();
+            limits.flights.close();
         }
     }
 }

@@ -47,8 +47,8 @@ impl Watermark {
             let mut delivered = entry.remove();
             self.next += 1;
             self.dead_lettered += delivered.refused.len() as u64;
-            // It waits for the end of its chunk, which may be many windows away: they must have a place in memory.
-            delivered.window.slot = None;
+            // It waits for the end of its chunk, which may be many windows away: they must have their turn.
+            delivered.window.flight = None;
             let reached = delivered.window.reached.filter(|reached| reached.end > self.marked);
             self.within.push(delivered);
             if let Some(Reached { end, hash, messages, dead_lettered }) = reached {
@@ -124,15 +124,15 @@ mod tests {
     }
 
     #[test]
-    fn a_chunk_of_many_windows_needs_no_more_places_in_memory_than_others() {
+    fn a_chunk_of_many_windows_keeps_no_others_from_their_way() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let _in = runtime.enter();
-        let slots = Slots::new(1);
+        let slots = Slots::new(1, 1);
         let mut watermark = Watermark::default();
         for number in 0..10 {
-            let slot = std::thread::scope(|scope| scope.spawn(|| slots.take().unwrap()).join().unwrap());
+            let flight = std::thread::scope(|scope| scope.spawn(|| slots.take_flight().unwrap()).join().unwrap());
             let mut delivered = window((number == 9).then_some(100), true);
-            delivered.window.slot = slot;
+            delivered.window.flight = Some(flight);
             assert_eq!(watermark.add(number, delivered).marked.is_some(), number == 9);
         }
     }

@@ -2,19 +2,20 @@
 //! buffer, with what is appended behind it; it is never decoded.
 
 use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::options::WindowSize;
 use super::outgoing::{Ids, Outgoing, put_message};
-use super::slots::Slots;
+use super::slots::{Place, Slots};
 use crate::sift::MESSAGE_PREFIX_BYTES;
 
 /// A contiguous run of records that is sent on one gRPC client-stream and acknowledged as one.
 #[derive(Debug, Default)]
 pub(super) struct Window {
-    /// Whole gRPC messages.
+    /// Whole gRPC messages. Empty: they were sent, or failed to be, and are to be read once more.
     pub(super) buffers: Vec<Bytes>,
     /// How many.
     pub(super) records: u64,
@@ -26,8 +27,31 @@ pub(super) struct Window {
     pub(super) read: u64,
     /// For a PBFS file: how far it is done when this window and all before it are.
     pub(super) reached: Option<Reached>,
-    /// Its place among the windows that may be in memory.
-    pub(super) slot: Option<OwnedSemaphorePermit>,
+    /// Where its records stand, so that they can be read once more, in the order of `seqs`. `None`: they can't, and stay in
+    /// memory until they are settled.
+    pub(super) places: Option<Vec<StandsAt>>,
+    /// The place of its messages in memory; given up when nobody needs them here any more.
+    pub(super) slot: Option<Place>,
+    /// Its place among the windows on their way.
+    pub(super) flight: Option<Place>,
+}
+
+/// A segment that nobody writes to any more.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Finished {
+    pub(super) path: PathBuf,
+    /// As its frames have it.
+    pub(super) segment_id: u64,
+}
+
+/// Where some of a window's records stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct StandsAt {
+    pub(super) file: Arc<Finished>,
+    /// Where the frame with the first of them begins, in bytes.
+    pub(super) offset: u64,
+    /// Which of the window's ranges of seqs is the first that stands there.
+    pub(super) first_range: usize,
 }
 
 /// How far into a PBFS file a window reaches.
@@ -44,6 +68,12 @@ pub(super) struct Reached {
 }
 
 impl Window {
+    /// Nobody needs its messages here any more.
+    pub(super) fn give_up_messages(&mut self) {
+        self.buffers.clear();
+        self.slot = None;
+    }
+
     /// Whether there is nothing in it.
     pub(super) fn is_empty(&self) -> bool {
         self.records == 0
@@ -56,20 +86,41 @@ impl Window {
     }
 
     fn push(&mut self, buffer: Bytes, records: u64) {
-        if records > 0 {
-            self.records += records;
-            self.bytes += buffer.len() as u64;
-            self.buffers.push(buffer);
-        }
+        self.records += records;
+        self.bytes += buffer.len() as u64;
+        self.buffers.push(buffer);
     }
 
-    fn extend_seqs(&mut self, seqs: Range<u64>) {
+    /// Without a place, none of it can be read once more.
+    fn extend_seqs(&mut self, seqs: Range<u64>, stands_at: Option<&Frame>) {
+        if seqs.is_empty() {
+            return;
+        }
+        let behind = self.seqs.last().is_some_and(|last| last.end <= seqs.start);
+        match (&mut self.places, stands_at) {
+            (Some(places), Some(at)) => {
+                let goes_on = behind && places.last().is_some_and(|last| Arc::ptr_eq(&last.file, &at.file));
+                if !goes_on {
+                    let (file, first_range) = (at.file.clone(), self.seqs.len());
+                    places.push(StandsAt { file, offset: at.offset, first_range });
+                    self.seqs.push(seqs);
+                    return;
+                }
+            }
+            (places, _) => *places = None,
+        }
         match self.seqs.last_mut() {
-            _ if seqs.is_empty() => {}
             Some(last) if last.end == seqs.start => last.end = seqs.end,
             _ => self.seqs.push(seqs),
         }
     }
+}
+
+/// A frame in a file.
+#[derive(Debug)]
+struct Frame {
+    file: Arc<Finished>,
+    offset: u64,
 }
 
 /// The messages of a buffer, with their prefixes. Nothing is copied.
@@ -92,14 +143,20 @@ const BUFFER_BYTES: usize = 128 << 10;
 /// Room that a buffer has beyond that, so that the record that fills it rarely makes it grow.
 const SLACK_BYTES: usize = 4 << 10;
 
+/// Ranges of seqs after which a window is full: where only some of the records are wanted, each may be a range, and windows
+/// that wait to be acknowledged keep little but those.
+const MAX_RANGES: usize = 4096;
+
 /// Fills windows. Blocking: a window is begun only when there is a slot for it.
 #[derive(Debug)]
 pub(super) struct WindowBuilder {
     outgoing: Outgoing,
     size: WindowSize,
+    max_ranges: usize,
     buffer_bytes: usize,
     slots: Slots,
     window: Window,
+    stands_at: Option<Frame>,
     /// What comes next in the window.
     buffer: Vec<u8>,
     buffered: u64,
@@ -113,13 +170,29 @@ impl WindowBuilder {
         Self {
             outgoing,
             size,
+            max_ranges: MAX_RANGES,
             buffer_bytes,
             slots,
-            window: Window::default(),
+            window: begin(),
+            stands_at: None,
             buffer: Vec::new(),
             buffered: 0,
             read: 0,
         }
+    }
+
+    /// One window in this slot, whatever its size.
+    pub(super) fn single(outgoing: Outgoing, slots: Slots, slot: Place) -> Self {
+        let size = WindowSize { bytes: usize::MAX, records: u64::MAX };
+        let mut single = Self { max_ranges: usize::MAX, ..Self::new(outgoing, size, slots) };
+        single.window.slot = Some(slot);
+        single
+    }
+
+    /// Where what comes next stands: the file, if it can be read once more, and the offset of the frame in it.
+    #[inline]
+    pub(super) fn stands_at(&mut self, file: Option<&Arc<Finished>>, offset: u64) {
+        self.stands_at = file.map(|file| Frame { file: file.clone(), offset });
     }
 
     /// Where the places come from.
@@ -149,7 +222,7 @@ impl WindowBuilder {
         for record in records {
             if self.buffer.capacity() == 0 {
                 if self.window.slot.is_none() {
-                    self.window.slot = self.slots.take()?;
+                    self.window.slot = Some(self.slots.take()?);
                 }
                 self.buffer = self.slots.buffers().take(self.buffer_bytes + SLACK_BYTES);
             }
@@ -162,26 +235,30 @@ impl WindowBuilder {
             let window_bytes = self.window.bytes.saturating_add(self.buffer.len() as u64);
             let records = self.window.records + self.buffered;
             if window_bytes >= self.size.bytes as u64 || records >= self.size.records {
-                self.window.extend_seqs(from..seq);
+                self.window.extend_seqs(from..seq, self.stands_at.as_ref());
                 from = seq;
                 full(self.take())?;
             } else if self.buffer.len() >= self.buffer_bytes {
                 self.close_buffer();
             }
         }
-        self.window.extend_seqs(from..seq);
-        Ok(())
+        self.window.extend_seqs(from..seq, self.stands_at.as_ref());
+        if self.window.seqs.len() >= self.max_ranges { full(self.take()) } else { Ok(()) }
     }
 
     fn close_buffer(&mut self) {
-        let buffer = self.slots.buffers().filled(std::mem::take(&mut self.buffer));
+        if self.buffered == 0 {
+            return;
+        }
+        let buffer = std::mem::take(&mut self.buffer);
+        let buffer = self.slots.buffers().filled(buffer);
         self.window.push(buffer, std::mem::take(&mut self.buffered));
     }
 
     /// What was added so far.
     pub(super) fn take(&mut self) -> Window {
         self.close_buffer();
-        let mut window = std::mem::take(&mut self.window);
+        let mut window = std::mem::replace(&mut self.window, begin());
         window.read = std::mem::take(&mut self.read);
         window
     }
@@ -195,6 +272,11 @@ impl WindowBuilder {
     pub(super) fn take_read(&mut self) -> u64 {
         if self.is_empty() { std::mem::take(&mut self.read) } else { 0 }
     }
+}
+
+/// A window with nothing in it yet.
+fn begin() -> Window {
+    Window { places: Some(Vec::new()), ..Window::default() }
 }
 
 #[cfg(test)]

@@ -61,6 +61,8 @@ pub struct IngestStream {
     progress: watch::Receiver<Progress>,
     /// The answer; `None` once it has come.
     outcome: Option<Outcome>,
+    /// Nothing more is pushed.
+    ended: bool,
     stall: Duration,
     gzip: Option<Gzip>,
 }
@@ -89,6 +91,7 @@ impl IngestStream {
             pieces,
             progress,
             outcome: Some(Box::pin(outcome)),
+            ended: false,
             stall: connection.timeouts().stall,
             gzip: connection.gzip().then(Gzip::new),
         }
@@ -142,6 +145,35 @@ impl IngestStream {
         error
     }
 
+    /// Ends the stream: returns when everything was handed to the connection, or the answer has come before. Nothing may be
+    /// pushed after it.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Stalled`]; what the answer is, [`finish`](IngestStream::finish) tells.
+    pub async fn end(&mut self) -> Result<(), SendError> {
+        let outcome = self.outcome.as_mut().ok_or(SendError::Ended)?;
+        let (pieces, mut drained) = (self.pieces.clone(), self.progress.clone());
+        let handing_over = async {
+            // Both fail only when the body is gone: then the outcome says why.
+            let _ = pieces.send(Piece::End).await;
+            let _ = drained.wait_for(|progress| progress.drained).await;
+        };
+        let answered = tokio::select! {
+            biased;
+            answered = &mut *outcome => Some(answered),
+            done = unless_stalled(self.stall, &self.progress, handing_over) => {
+                done?;
+                None
+            }
+        };
+        if let Some(answered) = answered {
+            *outcome = Box::pin(std::future::ready(answered));
+        }
+        self.ended = true;
+        Ok(())
+    }
+
     /// Ends the stream and waits for its acknowledgement, at most `acknowledgement_timeout` after
     /// everything was handed to the connection.
     ///
@@ -151,27 +183,13 @@ impl IngestStream {
     /// [`SendError::AcknowledgementTimeout`] and [`SendError::Transport`] it may have taken the data
     /// all the same.
     pub async fn finish(mut self, acknowledgement_timeout: Duration) -> Result<(), SendError> {
-        let mut outcome = self.outcome.take().ok_or(SendError::Ended)?;
-        let mut drained = self.progress.clone();
-        let ended = async {
-            // Both fail only when the body is gone: then the outcome says why.
-            let _ = self.pieces.send(Piece::End).await;
-            let _ = drained.wait_for(|progress| progress.drained).await;
-        };
-        let answered = tokio::select! {
-            biased;
-            answered = &mut outcome => Some(answered),
-            done = unless_stalled(self.stall, &self.progress, ended) => {
-                done?;
-                None
-            }
-        };
-        let answered = match answered {
-            Some(answered) => answered,
-            None => timeout(acknowledgement_timeout, outcome)
-                .await
-                .map_err(|_| SendError::AcknowledgementTimeout { waited: acknowledgement_timeout })?,
-        };
+        if !self.ended {
+            self.end().await?;
+        }
+        let outcome = self.outcome.take().ok_or(SendError::Ended)?;
+        let answered = timeout(acknowledgement_timeout, outcome)
+            .await
+            .map_err(|_| SendError::AcknowledgementTimeout { waited: acknowledgement_timeout })?;
         // An OK to a stream that was not yet sent wholly acknowledges nothing.
         match answered {
             Ok(()) if !self.progress.borrow().drained => Err(SendError::EndedEarly),

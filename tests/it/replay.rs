@@ -1,5 +1,6 @@
 //! Recordings, replayed over real sockets into the real receiver: what arrives is what was recorded.
 
+mod again;
 mod damage;
 mod delivery;
 mod engine;

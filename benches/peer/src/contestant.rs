@@ -131,7 +131,7 @@ impl Contestant {
     pub(crate) fn factor(self) -> f64 {
         match self {
             Self::OurVerify | Self::CrcOfMemory => 4.0,
-            Self::OurReplayNear | Self::OurReplayFar => 8.0,
+            Self::OurReplayNear | Self::OurReplayFar => 64.0,
             Self::OurReplayWireNear | Self::OurReplayWireFar => 4.0,
             Self::ProstEncodeCalls | Self::OurRecordCalls | Self::OurRecordCallsStalling => 0.1,
             _ => 1.0,

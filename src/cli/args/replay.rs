@@ -81,6 +81,10 @@ pub(in crate::cli) struct DeliveryArgs {
     /// Bytes after which a window is closed and acknowledged
     #[arg(long, value_name = "N", hide = true, value_parser = clap::value_parser!(u64).range(1..=MAX_WINDOW_BYTES))]
     pub(in crate::cli) window_bytes: Option<u64>,
+
+    /// Windows that may be on their way on each lane, sent and not yet acknowledged
+    #[arg(long, value_name = "N", hide = true, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(in crate::cli) windows_per_lane: Option<u16>,
 }
 
 /// Windows are kept in memory.
@@ -151,6 +155,7 @@ impl ReplayArgs {
         let window_bytes = delivery.window_bytes.and_then(|bytes| usize::try_from(bytes).ok());
         ReplayOptions {
             window_bytes: window_bytes.unwrap_or(defaults.window_bytes),
+            windows_per_lane: delivery.windows_per_lane.map_or(defaults.windows_per_lane, usize::from),
             acknowledgement_timeout: delivery.ack_timeout,
             grace: delivery.grace,
             on_reject: delivery.on_reject.into(),

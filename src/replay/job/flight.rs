@@ -43,13 +43,6 @@ impl Flight<'_> {
     /// Delivers a window; what is refused is durably kept when this returns.
     pub(super) async fn deliver(&self, number: u64, window: Window) -> Step {
         let context = self.context;
-        let _flight = tokio::select! {
-            flight = context.flights.acquire() => flight,
-            () = context.patience.ending() => {
-                let stop = context.patience.check().err();
-                return Step::Delivered(number, Delivered::stopped(window, stop.unwrap_or(Stop::Interrupted)));
-            }
-        };
         let mut delivered = self.delivery.deliver(context, self.job.origin(), window).await;
         let keeps = self.context.options.on_reject == OnReject::DeadLetter && self.context.state.dead_letters.is_some();
         let mut kept = Vec::new();
@@ -66,6 +59,7 @@ impl Flight<'_> {
         // They are kept elsewhere now.
         kept.iter_mut().for_each(|refused| refused.message.bytes.clear());
         delivered.refused = kept;
+        delivered.window.give_up_messages();
         Step::Delivered(number, delivered)
     }
 

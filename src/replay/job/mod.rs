@@ -180,10 +180,15 @@ struct JobRun<'a> {
 impl<'a> JobRun<'a> {
     /// Reads to the end whatever happens, so that what isn't delivered is counted too; but not when somebody interrupts.
     async fn read(&mut self, reading: Reading, memory: Memory) -> Memory {
-        let (sender, mut items) = mpsc::channel(READ_AHEAD);
+        let ((sender, mut items), slots) = (mpsc::channel(READ_AHEAD), reading.slots.clone());
         let thread = spawn_blocking(move || {
             let mut memory = memory;
-            let mut sink = |item| sender.blocking_send(item).map_err(|_| Gone);
+            let mut sink = |mut item| {
+                if let Item::Window(window) = &mut item {
+                    window.flight = Some(slots.take_flight()?);
+                }
+                sender.blocking_send(item).map_err(|_| Gone)
+            };
             // Whoever hangs up knows why.
             let _ = read_job(reading, &mut memory, &mut sink);
             memory

@@ -1,5 +1,6 @@
 //! Reading a job's files in order and filling windows: blocking, on a thread of its own.
 
+mod again;
 #[cfg(test)]
 mod held_tests;
 mod pbfs;
@@ -11,6 +12,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
+pub(super) use again::read_again;
 pub(super) use pbfs::pbfs_id;
 pub(super) use select::Selector;
 

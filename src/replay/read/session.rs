@@ -5,6 +5,7 @@ mod passing;
 use std::collections::HashSet;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use prost::Message;
@@ -12,10 +13,10 @@ use sha2::{Digest, Sha256};
 
 use super::{FileMemory, Gone, Item, Memory, Passed, Selector, Sink, send_rest};
 use crate::catalog::{SegmentFile, SeqSet, Session};
-use crate::format::{Damage, DamageCause, Mark, MarkMessage, RecordInfo, Torn};
+use crate::format::{Damage, DamageCause, Mark, MarkMessage, RecordInfo, Records, Torn};
 use crate::replay::checkpoint::{Done, present_in};
 use crate::replay::outgoing::Ids;
-use crate::replay::window::WindowBuilder;
+use crate::replay::window::{Finished, WindowBuilder};
 use crate::segment::{Batch, Event, SegmentError, SegmentName, SegmentReader};
 
 pub(super) struct SessionRead<'a> {
@@ -28,6 +29,8 @@ pub(super) struct SessionRead<'a> {
     is_held: bool,
     memory: &'a mut Memory,
     sink: &'a mut dyn Sink,
+    /// The file being read, if nobody writes to it any more.
+    file: Option<Arc<Finished>>,
     /// Whether the file being read is whole so far.
     whole: bool,
     /// How far it is sound, in bytes.
@@ -48,7 +51,8 @@ impl<'a> SessionRead<'a> {
         let mut delivered = done.all();
         delivered.union(held);
         let is_held = !held.is_empty();
-        Self { windows, selector, done, delivered, is_held, memory, sink, whole: true, sound: 0, accounted: 0 }
+        let (file, whole, sound, accounted) = (None, true, 0, 0);
+        Self { windows, selector, done, delivered, is_held, memory, sink, file, whole, sound, accounted }
     }
 
     pub(super) fn session(mut self, session: &Session) -> Result<(), Gone> {
@@ -117,6 +121,9 @@ impl<'a> SessionRead<'a> {
             Ok(reader) => reader,
             Err(error) => return Ok(Err(error)),
         };
+        // One that is being written gets another name when it is sealed.
+        let segment_id = reader.segment_id().filter(|_| !file.open);
+        self.file = segment_id.map(|segment_id| Arc::new(Finished { path: file.path.clone(), segment_id }));
         match if sound > 0 { reader.skip_to(sound, None) } else { Ok(false) } {
             Ok(on) => {
                 if on {
@@ -233,6 +240,7 @@ impl SessionRead<'_> {
     /// What is no protobuf message isn't sent: it would end the whole stream.
     fn records(&mut self, path: &Path, batch: &Batch<'_>) -> Result<(), Gone> {
         self.memory.end = self.memory.end.max(batch.end_seq());
+        self.windows.stands_at(self.file.as_ref(), batch.offset);
         let mut sound_from = batch.first_seq;
         // Frames without ids come from the recorder's own encoder, or were checked when they were recorded.
         if !batch.bare {
@@ -250,7 +258,7 @@ impl SessionRead<'_> {
 
     /// [F-34]: each seq is sent once, wherever else it stands.
     fn new_records(&mut self, batch: &Batch<'_>, seqs: Range<u64>) -> Result<(), Gone> {
-        let mut passed = Passed::default();
+        let (mut passed, mut cursor) = (Passed::default(), batch.cursor());
         for new in self.memory.read.missing_in(seqs) {
             for seqs in present_in(&self.delivered, new.clone()) {
                 self.pass_delivered(seqs, &mut passed);
@@ -258,37 +266,38 @@ impl SessionRead<'_> {
             for seqs in self.delivered.missing_in(new) {
                 self.memory.read.insert(seqs.clone());
                 if self.selector.wants_all() {
-                    self.add(batch, seqs)?;
+                    self.add(batch, seqs.clone(), cursor.from(seqs.start))?;
                 } else if self.selector.wants_none_of(&batch.times) {
                     passed.not_selected += seqs.end - seqs.start;
                 } else {
-                    passed.not_selected += self.add_selected(batch, seqs)?;
+                    passed.not_selected += self.add_selected(batch, seqs.clone(), cursor.from(seqs.start))?;
                 }
             }
         }
         if passed.records() > 0 { self.pass(passed) } else { Ok(()) }
     }
 
-    fn add(&mut self, batch: &Batch<'_>, seqs: Range<u64>) -> Result<(), Gone> {
-        let (skip, count) = ((seqs.start - batch.first_seq) as usize, (seqs.end - seqs.start) as usize);
-        let records = batch.records().skip(skip).take(count);
-        let ids = if batch.bare { Ids::None } else { Ids::Unknown };
-        self.windows.add(seqs.start, records, ids, |window| self.sink.send(Item::Window(window)))
+    /// Adds the first of `records`, as many as there are `seqs`.
+    fn add(&mut self, batch: &Batch<'_>, seqs: Range<u64>, records: Records<'_>) -> Result<(), Gone> {
+        let records = records.take((seqs.end - seqs.start) as usize);
+        self.windows.add(seqs.start, records, Ids::of(batch), |window| self.sink.send(Item::Window(window)))
     }
 
-    /// Adds those that are wanted; returns how many aren't.
-    fn add_selected(&mut self, batch: &Batch<'_>, seqs: Range<u64>) -> Result<u64, Gone> {
-        let skip = (seqs.start - batch.first_seq) as usize;
-        let (mut wanted_from, mut unwanted) = (seqs.start, 0);
-        for (seq, record) in seqs.clone().zip(batch.records().skip(skip)) {
-            if RecordInfo::parse(record).is_ok_and(|info| self.selector.wants(&info)) {
+    /// Adds those of `records` that are wanted, of as many as there are `seqs`; returns how many aren't.
+    fn add_selected(&mut self, batch: &Batch<'_>, seqs: Range<u64>, mut records: Records<'_>) -> Result<u64, Gone> {
+        let (mut wanted_from, mut wanted, mut unwanted) = (seqs.start, records.clone(), 0);
+        for seq in seqs.clone() {
+            let info = records.next().and_then(|record| RecordInfo::parse(record).ok());
+            if info.is_some_and(|info| self.selector.wants(&info)) {
                 continue;
             }
             unwanted += 1;
-            self.add(batch, wanted_from..seq)?;
-            wanted_from = seq + 1;
+            if wanted_from < seq {
+                self.add(batch, wanted_from..seq, wanted)?;
+            }
+            (wanted_from, wanted) = (seq + 1, records.clone());
         }
-        self.add(batch, wanted_from..seqs.end)?;
+        self.add(batch, wanted_from..seqs.end, wanted)?;
         Ok(unwanted)
     }
 

@@ -81,7 +81,7 @@ fn what_is_not_acknowledged_in_time_does_not_count() {
     block_on(async {
         let raw = Raw::start(Mood::Silent { after: 2 });
         let acknowledgement_timeout = Duration::from_millis(200);
-        let options = ReplayOptions { window_bytes: 5000, acknowledgement_timeout, ..impatient() };
+        let options = ReplayOptions { window_bytes: 5000, windows_per_lane: 2, acknowledgement_timeout, ..impatient() };
         let replayed = replay_to(raw.uri(), &[dir.path()], &options).await;
         let report = &replayed.report;
         assert!(report.stopped.as_deref().unwrap().contains("no acknowledgement within 0.2 s"), "{report:?}");

@@ -14,7 +14,7 @@ use crate::support::faulty::{Fate, Faulty};
 
 const LANES: NonZeroUsize = NonZeroUsize::new(3).unwrap();
 
-fn replayed(
+pub(super) fn replayed(
     faulty: &Faulty,
     dir: &Path,
     lanes: NonZeroUsize,
@@ -56,6 +56,33 @@ fn each_lane_is_a_connection_with_several_windows_on_its_way() {
     assert_eq!((seen.acknowledged(), seen.duplicates()), (2000, 0));
     assert_eq!((seen.connections, seen.most_open_streams), (3, 6), "{}", seen.figures());
     assert!(seen.streams > 20, "{}", seen.figures());
+}
+
+/// What was sent isn't in memory any more, so that a long way, or a destination that thinks for long, holds nothing up.
+#[test]
+fn many_more_windows_are_on_their_way_than_fit_into_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    session(dir.path(), &counting("k"), small_segments(), 2000);
+    let faulty = Faulty::start();
+    faulty.all_streams(Fate::Held);
+    let server = faulty.server();
+    let held = std::thread::spawn(move || {
+        server.wait(|seen| seen.held_streams == 20);
+        server.heal();
+        let release = || {
+            server.release();
+            false
+        };
+        server.wait_unless(|seen| seen.acknowledged() == 2000, release);
+    });
+    // Three of them are in memory.
+    let options = ReplayOptions { window_bytes: 2000, windows_per_lane: 20, ..ReplayOptions::default() };
+    let report = replayed(&faulty, dir.path(), NonZeroUsize::MIN, &options, &());
+    held.join().unwrap();
+    assert!(report.is_complete(), "{report:?}");
+    let seen = faulty.seen();
+    assert_eq!((seen.acknowledged(), seen.duplicates()), (2000, 0));
+    assert_eq!((seen.connections, seen.most_open_streams), (1, 20), "{}", seen.figures());
 }
 
 #[test]

@@ -37,8 +37,8 @@ fn memory_is_bounded_by_the_windows_not_by_the_files() {
     let raw = Raw::start(Mood::Silent { after: 9 });
     let args = ["--quiet", "--ack-timeout", "600", "--uri", &raw.uri(), dir.to_str().unwrap()];
     let running = Running::start(home.command(&args));
-    // All windows that may be on their way are; each of them is full.
-    let windows = 9 + 2 * lanes;
+    // All windows that may be on their way are; each of them is full. They are several times what may be in memory.
+    let windows = 9 + 16 * lanes;
     let full = ReplayOptions::default().window_bytes as u64;
     while raw.seen.streams.load(Ordering::SeqCst) < windows
         || raw.seen.bytes.load(Ordering::SeqCst) < (windows as u64) * full

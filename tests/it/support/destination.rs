@@ -287,11 +287,11 @@ impl Raw {
         let service = RawService { mood, seen: seen.clone() };
         runtime.spawn(async move {
             let incoming = TcpIncoming::from(TcpListener::from_std(listener).unwrap()).with_nodelay(Some(true));
-            // Windows as large servers have them, and no waiting to fill packets with window updates: what is measured is
-            // the client.
+            // Windows as large servers have them, connections' that fill any way here, and no waiting to fill packets with
+            // window updates: what is measured is the client.
             let server = Server::builder()
                 .initial_stream_window_size(4 << 20)
-                .initial_connection_window_size(16 << 20)
+                .initial_connection_window_size(128 << 20)
                 .serve_with_incoming(service, incoming);
             server.await.unwrap();
         });

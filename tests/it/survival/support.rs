@@ -17,7 +17,7 @@ use crate::support::proxy::Proxy;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(crate) const LANES: u64 = 2;
-/// What the program does without being asked.
+/// Few, so that few duplicates are allowed.
 const WINDOWS_PER_LANE: u64 = 2;
 const WINDOW_BYTES: u64 = 2000;
 /// No message with its ids is smaller.
@@ -75,7 +75,7 @@ impl Station {
     /// The program, about to replay.
     fn command(&self) -> Command {
         let state_dir = self.state_dir();
-        let (lanes, window_bytes) = (LANES.to_string(), WINDOW_BYTES.to_string());
+        let [lanes, windows, window_bytes] = [LANES, WINDOWS_PER_LANE, WINDOW_BYTES].map(|n| n.to_string());
         self.with_env(self.home.command(&[
             self.backup.dir.to_str().unwrap(),
             "--uri",
@@ -91,6 +91,8 @@ impl Station {
             &window_bytes,
             "--lanes",
             &lanes,
+            "--windows-per-lane",
+            &windows,
         ]))
     }
 

@@ -117,8 +117,8 @@ impl Desk {
     pub(crate) fn command_for(&self, paths: &[&Path], more: &[&str]) -> Command {
         let paths = paths.iter().map(|path| path.to_str().unwrap());
         let uri = self.faulty.uri();
-        let fixed = ["--uri", &uri, "--json", "--lanes", "2", "--window-bytes", WINDOW_BYTES];
-        let args: Vec<&str> = paths.chain(fixed).chain(more.iter().copied()).collect();
+        let sizes = ["--lanes", "2", "--windows-per-lane", "2", "--window-bytes", WINDOW_BYTES];
+        let args: Vec<&str> = paths.chain(["--uri", &uri, "--json"]).chain(sizes).chain(more.iter().copied()).collect();
         let mut command = self.home.command(&args);
         command.env("XDG_STATE_HOME", self.home.path().join("xdg-state"));
         command
