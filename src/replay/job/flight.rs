@@ -22,7 +22,7 @@ use crate::segment::SegmentError;
 /// What a window in flight comes to, step by step.
 pub(super) enum Step {
     /// The destination has answered.
-    Delivered(u64, Delivered),
+    Delivered(u64, Box<Delivered>),
     /// What it acknowledged is saved, or can't be.
     Saved(Vec<Delivered>, Vec<Checkpoint>, Result<(), StateError>),
 }
@@ -60,7 +60,7 @@ impl Flight<'_> {
         kept.iter_mut().for_each(|refused| refused.message.bytes.clear());
         delivered.refused = kept;
         delivered.window.give_up_messages();
-        Step::Delivered(number, delivered)
+        Step::Delivered(number, Box::new(delivered))
     }
 
     async fn keep(&self, reason: &str, refused: &[RefusedMessage]) -> Result<(), SegmentError> {

@@ -264,7 +264,7 @@ impl<'a> JobRun<'a> {
 
     fn step(&mut self, step: Step, steps: &Steps<'a>) {
         match step {
-            Step::Delivered(number, delivered) => self.delivered(number, delivered, steps),
+            Step::Delivered(number, delivered) => self.delivered(number, *delivered, steps),
             Step::Saved(windows, checkpoints, saved) => {
                 windows.iter().for_each(|delivered| self.acknowledged(delivered));
                 match (saved, checkpoints.last()) {
