@@ -7,8 +7,8 @@ mod backlog;
 mod waiting;
 mod writer_side;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use self::backlog::Backlog;
@@ -20,6 +20,7 @@ use super::flow_table::FlowTable;
 use super::frame_builder::{FrameBuilder, buffer_bytes};
 use super::lost;
 use super::options::{OnFull, RecorderOptions};
+use super::sync::{AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, OnceLock};
 use crate::format::Dropped;
 use crate::segment::SegmentError;
 
