@@ -10,6 +10,8 @@ mod evidence;
 mod script;
 mod session;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
@@ -32,9 +34,28 @@ fn search(what: &str, scheduler: impl Scheduler + 'static, session: impl Fn() + 
     config.max_steps = MaxSteps::FailAfter(50_000);
     config.silence_warnings = true;
     config.ungraceful_shutdown_config.immediately_return_on_panic = true;
-    let began = Instant::now();
-    let sessions = Runner::new(scheduler, config).run(session);
-    println!("{what}: {sessions} sessions in {:.1} s", began.elapsed().as_secs_f64());
+    let sessions = Arc::new(AtomicUsize::new(0));
+    let told = Told { what: what.to_owned(), began: Instant::now(), sessions: sessions.clone() };
+    Runner::new(scheduler, config).run(move || {
+        sessions.fetch_add(1, Ordering::Relaxed);
+        session();
+    });
+    drop(told);
+}
+
+/// Tells how many sessions there were, also when one fails.
+struct Told {
+    what: String,
+    began: Instant,
+    sessions: Arc<AtomicUsize>,
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        let (sessions, seconds) = (self.sessions.load(Ordering::Relaxed), self.began.elapsed().as_secs_f64());
+        let how = if std::thread::panicking() { ": THE LAST ONE FAILED" } else { "" };
+        println!("{}: {sessions} sessions in {seconds:.1} s{how}", self.what);
+    }
 }
 
 fn at_random(what: &str, timeouts: Timeouts) {

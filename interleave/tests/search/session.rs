@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use shuttle::future::block_on;
@@ -160,6 +160,19 @@ fn number_flow(name: &str) -> FlowSchema {
     FlowSchema::new(name).channel(Channel::new("n", DataType::Uint64))
 }
 
+struct Eager {
+    recorder: Arc<Recorder>,
+    waker: Waker,
+}
+
+impl Wake for Eager {
+    fn wake(self: Arc<Self>) {
+        let _ = self.recorder.stats();
+        let _ = self.recorder.poll_durable(0, &mut Context::from_waker(Waker::noop()));
+        self.waker.wake_by_ref();
+    }
+}
+
 /// A thread's.
 struct Hand<'a> {
     session: &'a Session,
@@ -192,7 +205,7 @@ impl Hand<'_> {
                 let time = self.next_time();
                 loop {
                     match recorder.offer(flow, time, values) {
-                        Err(RecordError::Full) => block_on(poll_fn(|context| recorder.poll_room(context))),
+                        Err(RecordError::Full) => self.wait(|context| recorder.poll_room(context)),
                         result => break self.told(result, false),
                     }
                 }
@@ -227,6 +240,18 @@ impl Hand<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// Waits as a task does whose waker looks at the recorder at once, as one may that runs what it wakes.
+    fn wait<T>(&self, mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> T {
+        let mut eager = None;
+        block_on(poll_fn(move |context| {
+            let eager = eager.get_or_insert_with(|| {
+                let (recorder, waker) = (self.session.recorder.clone(), context.waker().clone());
+                Waker::from(Arc::new(Eager { recorder, waker }))
+            });
+            poll(&mut Context::from_waker(eager))
+        }))
     }
 
     /// What became of the record that was made last. `waits`: it is durable then, if all are to be.
@@ -284,7 +309,7 @@ impl Hand<'_> {
 
     fn await_durable(&mut self) -> Result<(), RecordError> {
         let Some(last) = self.last else { return Ok(()) };
-        block_on(poll_fn(|context| self.session.recorder.poll_durable(last, context)))?;
+        self.wait(|context| self.session.recorder.poll_durable(last, context))?;
         self.all_durable(last);
         Ok(())
     }
