@@ -90,6 +90,12 @@ impl Session {
         assert_eq!(stats.waiting, 0, "nothing waits");
         let written = Evidence::of(&self.disk.image().all());
         self.check_written(&written);
+        if let Some(shown) = &self.shown {
+            let shown = shown.0.lock().unwrap();
+            assert!(shown.is_sorted_by(|(_, end), (next, _)| end <= next), "each once, in order: {shown:?}");
+            let all = shown.iter().flat_map(|(first, end)| *first..*end);
+            assert!(stats.durable_seq < stats.records || all.eq(written.records.keys().copied()), "{shown:?}");
+        }
         let outcome = self.promises().finished.clone().unwrap();
         match outcome {
             Ok(told) => {
@@ -153,7 +159,7 @@ impl Session {
     /// All is durable, or handed back as lost, or was dropped before.
     fn check_failure(&self, error: &RecordError) {
         let RecordError::Failed { not_durable_from, .. } = *error else { panic!("{error}") };
-        assert!(!matches!(self.trouble, Trouble::None), "{error}");
+        assert!(!matches!(self.trouble, Trouble::None | Trouble::Fails(..)), "one fault is borne: {error}");
         let (stats, mut lost) = (self.recorder.stats(), self.recorder.take_lost());
         assert_eq!(stats.durable_seq, not_durable_from);
         let mut promises = self.promises();

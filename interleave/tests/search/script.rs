@@ -85,11 +85,11 @@ fn any_trouble() -> Trouble {
 pub(crate) fn any_session(timeouts: Timeouts) {
     let options = any_options();
     let sync = options.sync;
-    let session = Session::begin(options, timeouts, any_trouble());
+    let session = Session::begin(options, timeouts, any_trouble(), below(4) == 0);
     let mut threads: Vec<Vec<Op>> =
         (0..1 + below(3)).map(|_| (0..1 + below(6)).map(|_| any_op(sync, timeouts)).collect()).collect();
     match below(4) {
-        0 => threads.push(vec![Op::Finish]),
+        0 => threads.extend([vec![Op::Finish], vec![Op::Record, Op::AwaitEnd]].into_iter().take(1 + below(2) as usize)),
         1 => {
             let at = below(threads.len() as u64) as usize;
             threads[at].push(Op::Finish);

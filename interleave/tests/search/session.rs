@@ -6,13 +6,14 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use shuttle::future::block_on;
+use sift_replay::format::AddedFlows;
 use uuid::Uuid;
 
 use sift_replay::record::{
-    Channel, DataType, Flow, FlowSchema, RecordError, Recorded, Recorder, RecorderOptions, RecorderStats, Schema,
-    SimClock, SyncPolicy, Timeouts, Timestamp, Value, set_time,
+    Channel, DataType, Flow, FlowSchema, OnFull, RecordError, Recorded, Recorder, RecorderOptions, RecorderStats,
+    Schema, SimClock, SyncPolicy, Tap, TappedFrame, Timeouts, Timestamp, Value, set_time,
 };
-use sift_replay::segment::{SegmentError, SimDisk, SimFault};
+use sift_replay::segment::{SimDisk, SimFault};
 
 /// What a thread does.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +30,8 @@ pub(crate) enum Op {
     AwaitDurable,
     /// Asks for it once, and gives the wait up.
     GlanceAtDurable,
+    /// Waits as a task does for a record that there never is: until the end.
+    AwaitEnd,
     Note,
     AddFlow,
     Rotate,
@@ -75,15 +78,31 @@ pub(crate) struct Session {
     every_record: bool,
     flow: Flow,
     clock: SimClock,
+    /// What the tap was shown, if there is one.
+    pub(crate) shown: Option<Arc<Shown>>,
     promises: Arc<Mutex<Promises>>,
 }
 
+/// A tap that notes of each frame the seq of the first record, and the one behind the last.
+#[derive(Debug, Default)]
+pub(crate) struct Shown(pub(crate) Mutex<Vec<(u64, u64)>>);
+
+impl Tap for Shown {
+    fn frame(&self, frame: &TappedFrame<'_>) {
+        self.0.lock().unwrap().push((frame.first_seq, frame.first_seq + u64::from(frame.count)));
+    }
+
+    fn flows(&self, _: &AddedFlows) {}
+}
+
 impl Session {
-    pub(crate) fn begin(mut options: RecorderOptions, timeouts: Timeouts, trouble: Trouble) -> Self {
+    pub(crate) fn begin(mut options: RecorderOptions, timeouts: Timeouts, trouble: Trouble, tapped: bool) -> Self {
+        let shown = tapped.then(Arc::<Shown>::default);
+        options.tap = shown.clone().map(|shown| shown as Arc<dyn Tap>);
         let (clock, disk) = (SimClock::at(0), SimDisk::new());
         set_time(&clock, timeouts);
         options.storage = Arc::new(disk.clone());
-        let drops_oldest = options.on_full == sift_replay::record::OnFull::DropOldest;
+        let drops_oldest = options.on_full == OnFull::DropOldest;
         let schema = Schema::new("rover", "v1").flow(number_flow("n"));
         let every_record = options.sync == SyncPolicy::EveryRecord;
         let recorder = Recorder::create_at("/".as_ref(), &schema, options, Uuid::nil(), &clock).unwrap();
@@ -100,7 +119,7 @@ impl Session {
             Trouble::Dies(after) => disk.die_at(from + after),
         }
         let promises = Arc::default();
-        Self { recorder: Arc::new(recorder), disk, trouble, drops_oldest, every_record, flow, clock, promises }
+        Self { recorder: Arc::new(recorder), disk, trouble, drops_oldest, every_record, flow, clock, shown, promises }
     }
 
     pub(crate) fn promises(&self) -> MutexGuard<'_, Promises> {
@@ -138,10 +157,7 @@ impl Session {
 
     /// Whoever learns first that recording has failed asks what is lost; all that it recorded is among that, or durable.
     fn failed(&self, error: &RecordError, own: &[(u64, i64)]) {
-        let RecordError::Failed { source, .. } = error else { return };
-        assert!(!matches!(self.trouble, Trouble::None), "nothing was wrong with the disk: {error}");
-        let one = matches!(self.trouble, Trouble::Fails(..));
-        assert!(!one || !matches!(**source, SegmentError::Abandoned { .. }), "one fault is borne: {error}");
+        assert!(!matches!(self.trouble, Trouble::None | Trouble::Fails(..)), "one fault is borne: {error}");
         if self.promises().lost.is_some() {
             return;
         }
@@ -217,6 +233,10 @@ impl Hand<'_> {
             Op::Batch(rows) => self.batch(rows, values),
             Op::Flush => recorder.flush().map(|()| self.all_durable(u64::MAX)),
             Op::AwaitDurable => self.await_durable(),
+            Op::AwaitEnd => {
+                let waited = self.wait(|context| recorder.poll_durable(u64::MAX, context));
+                waited.map(|()| panic!("what isn't there is durable"))
+            }
             Op::GlanceAtDurable => {
                 let last = self.last.unwrap_or_default();
                 match recorder.poll_durable(last, &mut Context::from_waker(Waker::noop())) {

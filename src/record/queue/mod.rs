@@ -84,8 +84,8 @@ pub(super) struct Queue {
 }
 
 /// Pieces of work that aren't frames and may wait for the writer. Programs make few; a disk that hangs mustn't make
-/// them fill the memory.
-const MAX_OTHER_WORK: usize = 256;
+/// them fill the memory. Where interleavings are searched, few are enough to meet the bound.
+const MAX_OTHER_WORK: usize = if cfg!(feature = "interleave") { 2 } else { 256 };
 
 /// Most frames that wait for a writer that lingers: waking it for each one costs as much as encoding a hundred records.
 const MAX_WAKE_AT: usize = 8;
