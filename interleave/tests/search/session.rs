@@ -1,5 +1,6 @@
 //! One session, by several threads: what each did, and what it was told.
 
+use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Wake, Waker};
@@ -134,7 +135,7 @@ impl Session {
 
     /// The same on this thread.
     pub(crate) fn run(&self, number: i64, ops: &[Op]) {
-        let mut hand = Hand { session: self, next: number * 1000, own: Vec::new(), last: None };
+        let mut hand = Hand { session: self, next: number * 1000, own: Vec::new(), in_batches: Vec::new(), last: None };
         for op in ops {
             match hand.perform(*op) {
                 Ok(()) | Err(RecordError::Full) => {}
@@ -196,6 +197,8 @@ struct Hand<'a> {
     next: i64,
     /// The records of this thread whose seqs it knows.
     own: Vec<(u64, i64)>,
+    /// Those of which it knows only that they are recorded.
+    in_batches: Vec<i64>,
     last: Option<u64>,
 }
 
@@ -309,7 +312,14 @@ impl Hand<'_> {
         let result = self.session.recorder.record_batch(&self.session.flow, &made);
         let mut promises = self.session.promises();
         match result {
-            Ok(recorded) if recorded == ids.len() as u64 => promises.recorded.extend(ids),
+            Ok(recorded) if recorded == ids.len() as u64 => {
+                promises.recorded.extend(&ids);
+                drop(promises);
+                self.in_batches.extend(ids);
+                if self.session.every_record {
+                    self.all_durable(u64::MAX);
+                }
+            }
             Ok(recorded) => {
                 promises.dropped += ids.len() as u64 - recorded;
                 promises.unsure.extend(ids);
@@ -341,6 +351,10 @@ impl Hand<'_> {
             assert!(self.session.recorder.durable_seq() > *seq, "{seq} isn't durable");
             let is_dropped = self.session.drops_oldest && least.has_dropped(*seq);
             assert!(is_dropped || least.records.get(seq) == Some(id), "{seq} was to be on the disk: {least:?}");
+        }
+        if up_to == u64::MAX && !self.session.drops_oldest {
+            let ids: BTreeSet<_> = least.records.values().collect();
+            assert!(self.in_batches.iter().all(|id| ids.contains(id)), "{:?}: {least:?}", self.in_batches);
         }
     }
 }
