@@ -65,25 +65,8 @@ impl Recorder {
         Ok(recorder)
     }
 
-    /// As [`create`](Self::create), with a session and a clock of the caller's.
-    ///
-    /// # Errors
-    /// As there.
-    #[cfg(feature = "interleave")]
-    pub fn create_at(
-        root: &Path,
-        schema: &Schema,
-        options: RecorderOptions,
-        session: Uuid,
-        clock: &super::SimClock,
-    ) -> Result<Self, RecordError> {
-        let (recorder, writer) = Self::prepare(root, schema, options, session, Clock::Sim(clock.clone()))?;
-        recorder.start(writer)?;
-        Ok(recorder)
-    }
-
     /// Lets the writer run, on a thread of its own.
-    fn start(&self, writer: Writer) -> Result<(), SegmentError> {
+    pub(super) fn start(&self, writer: Writer) -> Result<(), SegmentError> {
         let named = ThreadBuilder::new().name("sift-recorder".to_owned());
         let thread = named.spawn(move || writer.run_guarded()).map_err(|source| SegmentError::Io {
             action: "start the writer thread for",

@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{LockResult, OnceLock as StdOnceLock};
 use std::time::Duration;
@@ -13,8 +14,10 @@ pub(in crate::record) use shuttle::sync::atomic::{AtomicBool, AtomicU64};
 pub(in crate::record) use shuttle::thread::{Builder as ThreadBuilder, JoinHandle};
 
 use shuttle::rand::RngCore;
+use uuid::Uuid;
 
-use crate::record::stepped::SimClock;
+use crate::record::clock::Clock;
+use crate::record::{RecordError, Recorder, RecorderOptions, Schema, SimClock};
 
 /// When waits end that nobody ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,5 +166,23 @@ impl<T> OnceLock<T> {
     pub(in crate::record) fn set(&self, value: T) -> Result<(), T> {
         self.1.store(true, Ordering::Release);
         self.0.set(value)
+    }
+}
+
+impl Recorder {
+    /// As [`create`](Self::create), with a session and a clock of the caller's.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn create_at(
+        root: &Path,
+        schema: &Schema,
+        options: RecorderOptions,
+        session: Uuid,
+        clock: &SimClock,
+    ) -> Result<Self, RecordError> {
+        let (recorder, writer) = Self::prepare(root, schema, options, session, Clock::Sim(clock.clone()))?;
+        recorder.start(writer)?;
+        Ok(recorder)
     }
 }
