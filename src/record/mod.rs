@@ -22,6 +22,7 @@ mod shape;
 mod stats;
 #[cfg(feature = "sim")]
 mod stepped;
+mod sync;
 mod tap;
 mod value;
 mod writer;
@@ -39,5 +40,7 @@ pub use schema::{Channel, FlowSchema, RunSchema, Schema};
 pub use stats::RecorderStats;
 #[cfg(feature = "sim")]
 pub use stepped::{SimClock, SteppedRecorder};
+#[cfg(feature = "interleave")]
+pub use sync::{Timeouts, set_time};
 pub use tap::{Tap, TappedFrame};
 pub use value::{Timestamp, Value};

@@ -3,9 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
-use std::thread::JoinHandle;
 use std::time::Instant;
 
 use prost::Message;
@@ -19,6 +18,7 @@ use super::options::{RecorderOptions, SyncPolicy};
 use super::queue::{Filling, Patience, Queue, Work};
 use super::schema::{FlowSchema, Schema, check_flow};
 use super::stats::{Counters, RecorderStats};
+use super::sync::{JoinHandle, Mutex, ThreadBuilder};
 use super::value::{Timestamp, Value};
 use super::writer::Writer;
 use crate::format::{AddedFlows, FlowConfig, Mark, MarkMessage, RECORD_PREFIX_BYTES};
@@ -61,16 +61,20 @@ impl Recorder {
     /// [`RecordError::Schema`] for what Sift would refuse, [`RecordError::Options`], [`RecordError::Segment`].
     pub fn create(root: impl AsRef<Path>, schema: &Schema, options: RecorderOptions) -> Result<Self, RecordError> {
         let (recorder, writer) = Self::prepare(root.as_ref(), schema, options, Uuid::now_v7(), Clock::System)?;
-        let named = std::thread::Builder::new().name("sift-recorder".to_owned());
-        let thread = named.spawn(move || writer.run_guarded()).map_err(|source| {
-            RecordError::Segment(Arc::new(crate::segment::SegmentError::Io {
-                action: "start the writer thread for",
-                path: recorder.dir.clone(),
-                source,
-            }))
-        })?;
-        *recorder.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        recorder.start(writer)?;
         Ok(recorder)
+    }
+
+    /// Lets the writer run, on a thread of its own.
+    pub(super) fn start(&self, writer: Writer) -> Result<(), SegmentError> {
+        let named = ThreadBuilder::new().name("sift-recorder".to_owned());
+        let thread = named.spawn(move || writer.run_guarded()).map_err(|source| SegmentError::Io {
+            action: "start the writer thread for",
+            path: self.dir.clone(),
+            source,
+        })?;
+        *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        Ok(())
     }
 
     /// The recorder and its writer, with the first segment there, and no thread yet.

@@ -7,8 +7,8 @@ mod backlog;
 mod waiting;
 mod writer_side;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use self::backlog::Backlog;
@@ -20,6 +20,7 @@ use super::flow_table::FlowTable;
 use super::frame_builder::{FrameBuilder, buffer_bytes};
 use super::lost;
 use super::options::{OnFull, RecorderOptions};
+use super::sync::{AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, OnceLock};
 use crate::format::Dropped;
 use crate::segment::SegmentError;
 
@@ -83,8 +84,8 @@ pub(super) struct Queue {
 }
 
 /// Pieces of work that aren't frames and may wait for the writer. Programs make few; a disk that hangs mustn't make
-/// them fill the memory.
-const MAX_OTHER_WORK: usize = 256;
+/// them fill the memory. Where interleavings are searched, few are enough to meet the bound.
+const MAX_OTHER_WORK: usize = if cfg!(feature = "interleave") { 2 } else { 256 };
 
 /// Most frames that wait for a writer that lingers: waking it for each one costs as much as encoding a hundred records.
 const MAX_WAKE_AT: usize = 8;

@@ -1,12 +1,13 @@
 //! The queue as the writer thread sees it.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::backlog::Backlog;
 use super::{Filling, Queue, Ticket, Work, WorkQueue};
 use crate::record::lost;
+use crate::record::sync::MutexGuard;
 use crate::segment::{PendingFrame, SegmentError};
 
 /// What the writer finds to do.
