@@ -1,4 +1,4 @@
-//! What the recorder's threads meet by. It is std's, except in the package `interleave/`, which searches interleavings
+//! What the recorder's threads meet by. It is std's, except in the package `tests/interleave/`, which searches interleavings
 //! (`tests/README.md`): there each use is a place where any other thread may come in between.
 
 #[cfg(feature = "interleave")]

@@ -308,6 +308,7 @@ impl SegmentReader {
         self.source.forget_edges();
         let header = loop {
             let position = self.scanner.position();
+            self.source.prepare(position).map_err(SegmentError::io("read", &self.path))?;
             let (window, at_end) = self.source.window(position);
             match self.scanner.step(window, at_end) {
                 Step::NeedMore(bytes) => {

@@ -23,7 +23,7 @@ const LONG_TAIL_BYTES: u64 = 64 << 10;
 /// A file's bytes from some position on.
 pub(crate) enum Source {
     /// A sealed file, all of it at hand.
-    Mapped(memmap2::Mmap),
+    Mapped(map::Map),
     /// A file that may grow or shrink: mapping it would end the process when it shrinks.
     Plain { file: Opened, buffer: Vec<u8>, begin: u64, at_end: bool, edges: Vec<Edge> },
 }
@@ -120,6 +120,12 @@ impl Source {
             Self::Mapped(map) => (tail(map, position), true),
             Self::Plain { buffer, begin, at_end, .. } => (tail(buffer, position.saturating_sub(*begin)), *at_end),
         }
+    }
+
+    /// Makes what stands from `position` on ready to be looked at, if it is mapped.
+    #[inline]
+    pub(crate) fn prepare(&mut self, position: u64) -> io::Result<()> {
+        if let Self::Mapped(map) = self { map.prepare(position) } else { Ok(()) }
     }
 
     /// Reads on until `window(position)` has at least `bytes` bytes or the file ends. Bytes before `position` are

@@ -130,8 +130,8 @@ impl Contestant {
     /// How much it does, as a multiple of what the others do: what is over in a moment, or ought to last a while.
     pub(crate) fn factor(self) -> f64 {
         match self {
-            Self::OurVerify | Self::CrcOfMemory => 4.0,
-            Self::OurReplayNear | Self::OurReplayFar => 64.0,
+            Self::OurVerify | Self::CrcOfMemory => 8.0,
+            Self::OurReplayNear | Self::OurReplayFar => 24.0,
             Self::OurReplayWireNear | Self::OurReplayWireFar => 4.0,
             Self::ProstEncodeCalls | Self::OurRecordCalls | Self::OurRecordCallsStalling => 0.1,
             _ => 1.0,

@@ -59,7 +59,7 @@ impl Drop for Told {
 }
 
 fn at_random(what: &str, timeouts: Timeouts) {
-    let sessions = usize::try_from(30_000 * setting("SIFT_REPLAY_INTERLEAVE_FACTOR", 1)).unwrap();
+    let sessions = usize::try_from(10_000 * setting("SIFT_REPLAY_INTERLEAVE_FACTOR", 1)).unwrap();
     let seed = setting("SIFT_REPLAY_INTERLEAVE_SEED", 1);
     let any = move || any_session(timeouts);
     search(&format!("{what}, any thread at any time"), RandomScheduler::new_from_seed(seed, sessions), any);
