@@ -40,33 +40,9 @@ impl<'a> Batch<'a> {
         self.records.clone()
     }
 
-    /// For who wants some of them here, and some there.
-    pub(crate) fn cursor(&self) -> Cursor<'a> {
-        Cursor { records: self.records(), seq: self.first_seq }
-    }
-
     /// The seq behind the last record.
     pub fn end_seq(&self) -> u64 {
         self.first_seq + u64::from(self.count)
-    }
-}
-
-/// A place among the records of a batch, which only moves on: however many places are wanted, each record is passed over
-/// once.
-#[derive(Debug)]
-pub(crate) struct Cursor<'a> {
-    records: Records<'a>,
-    seq: u64,
-}
-
-impl<'a> Cursor<'a> {
-    /// The records from `seq` on, which isn't before those that were asked for last.
-    pub(crate) fn from(&mut self, seq: u64) -> Records<'a> {
-        if let Some(others) = seq.checked_sub(self.seq).and_then(|passed| passed.checked_sub(1)) {
-            let _ = self.records.nth(usize::try_from(others).unwrap_or(usize::MAX));
-            self.seq = seq;
-        }
-        self.records.clone()
     }
 }
 

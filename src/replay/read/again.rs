@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::cursor::Cursor;
 use crate::replay::outgoing::{Ids, Outgoing};
 use crate::replay::retry::Faulty;
 use crate::replay::slots::{Closed, Place, Slots};
@@ -77,7 +78,7 @@ fn read_place(
             _ => return Err(changed()),
         };
         // Several ranges may stand in one frame, and one in several.
-        let mut cursor = batch.cursor();
+        let mut cursor = Cursor::new(&batch);
         while let Some(seqs) = wanted.as_mut().filter(|seqs| seqs.start < batch.end_seq()) {
             let end = seqs.end.min(batch.end_seq());
             let records = cursor.from(seqs.start).take((end - seqs.start) as usize);

@@ -1,6 +1,7 @@
 //! Reading a job's files in order and filling windows: blocking, on a thread of its own.
 
 mod again;
+mod cursor;
 #[cfg(test)]
 mod held_tests;
 mod pbfs;

@@ -11,6 +11,7 @@ use std::time::{Instant, SystemTime};
 use prost::Message;
 use sha2::{Digest, Sha256};
 
+use super::cursor::Cursor;
 use super::{FileMemory, Gone, Item, Memory, Passed, Selector, Sink, send_rest};
 use crate::catalog::{SegmentFile, SeqSet, Session};
 use crate::format::{Damage, DamageCause, Mark, MarkMessage, RecordInfo, Records, Torn};
@@ -258,7 +259,7 @@ impl SessionRead<'_> {
 
     /// [F-34]: each seq is sent once, wherever else it stands.
     fn new_records(&mut self, batch: &Batch<'_>, seqs: Range<u64>) -> Result<(), Gone> {
-        let (mut passed, mut cursor) = (Passed::default(), batch.cursor());
+        let (mut passed, mut cursor) = (Passed::default(), Cursor::new(batch));
         for new in self.memory.read.missing_in(seqs) {
             for seqs in present_in(&self.delivered, new.clone()) {
                 self.pass_delivered(seqs, &mut passed);
