@@ -96,10 +96,10 @@ impl Window {
         if seqs.is_empty() {
             return;
         }
-        let behind = self.seqs.last().is_some_and(|last| last.end <= seqs.start);
         match (&mut self.places, stands_at) {
             (Some(places), Some(at)) => {
-                let goes_on = behind && places.last().is_some_and(|last| Arc::ptr_eq(&last.file, &at.file));
+                // Within a file, seqs never go back.
+                let goes_on = places.last().is_some_and(|last| Arc::ptr_eq(&last.file, &at.file));
                 if !goes_on {
                     let (file, first_range) = (at.file.clone(), self.seqs.len());
                     places.push(StandsAt { file, offset: at.offset, first_range });
