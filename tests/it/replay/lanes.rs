@@ -76,7 +76,8 @@ fn many_more_windows_are_on_their_way_than_fit_into_memory() {
         server.wait_unless(|seen| seen.acknowledged() == 2000, release);
     });
     // Three of them are in memory.
-    let options = ReplayOptions { window_bytes: 2000, windows_per_lane: 20, ..ReplayOptions::default() };
+    let give_up_after = Some(Duration::from_secs(60));
+    let options = ReplayOptions { window_bytes: 2000, windows_per_lane: 20, give_up_after, ..ReplayOptions::default() };
     let report = replayed(&faulty, dir.path(), NonZeroUsize::MIN, &options, &());
     held.join().unwrap();
     assert!(report.is_complete(), "{report:?}");
