@@ -10,7 +10,7 @@ use sift_replay::sift::{Destination, DestinationOptions};
 
 use super::{counting, session, small_segments};
 use crate::support::destination::block_on;
-use crate::support::faulty::{Fate, Faulty};
+use crate::support::faulty::{Fate, Faulty, Seen};
 
 const LANES: NonZeroUsize = NonZeroUsize::new(3).unwrap();
 
@@ -30,16 +30,15 @@ pub(super) fn replayed(
     })
 }
 
-#[test]
-fn each_lane_is_a_connection_with_several_windows_on_its_way() {
+/// What a server has seen that acknowledges none of a session's windows before it has seen `such`, and then all.
+fn held_until(such: impl Fn(&Seen) -> bool + Send + 'static, lanes: NonZeroUsize, options: &ReplayOptions) -> Seen {
     let dir = tempfile::tempdir().unwrap();
     session(dir.path(), &counting("k"), small_segments(), 2000);
     let faulty = Faulty::start();
     faulty.all_streams(Fate::Held);
     let server = faulty.server();
     let held = std::thread::spawn(move || {
-        // Nothing is acknowledged, and yet so many are on their way; then they go on.
-        server.wait(|seen| seen.open_streams == 6 && seen.streams == 6);
+        server.wait(such);
         server.heal();
         // Those that came to their end only now are held, too.
         let release = || {
@@ -48,12 +47,18 @@ fn each_lane_is_a_connection_with_several_windows_on_its_way() {
         };
         server.wait_unless(|seen| seen.acknowledged() == 2000, release);
     });
-    let options = ReplayOptions { window_bytes: 2000, windows_per_lane: 2, ..ReplayOptions::default() };
-    let report = replayed(&faulty, dir.path(), LANES, &options, &());
+    let report = replayed(&faulty, dir.path(), lanes, options, &());
     held.join().unwrap();
     assert!(report.is_complete(), "{report:?}");
     let seen = faulty.seen();
     assert_eq!((seen.acknowledged(), seen.duplicates()), (2000, 0));
+    seen
+}
+
+#[test]
+fn each_lane_is_a_connection_with_several_windows_on_its_way() {
+    let options = ReplayOptions { window_bytes: 2000, windows_per_lane: 2, ..ReplayOptions::default() };
+    let seen = held_until(|seen| seen.open_streams == 6 && seen.streams == 6, LANES, &options);
     assert_eq!((seen.connections, seen.most_open_streams), (3, 6), "{}", seen.figures());
     assert!(seen.streams > 20, "{}", seen.figures());
 }
@@ -61,28 +66,10 @@ fn each_lane_is_a_connection_with_several_windows_on_its_way() {
 /// What was sent isn't in memory any more, so that a long way, or a destination that thinks for long, holds nothing up.
 #[test]
 fn many_more_windows_are_on_their_way_than_fit_into_memory() {
-    let dir = tempfile::tempdir().unwrap();
-    session(dir.path(), &counting("k"), small_segments(), 2000);
-    let faulty = Faulty::start();
-    faulty.all_streams(Fate::Held);
-    let server = faulty.server();
-    let held = std::thread::spawn(move || {
-        server.wait(|seen| seen.held_streams == 20);
-        server.heal();
-        let release = || {
-            server.release();
-            false
-        };
-        server.wait_unless(|seen| seen.acknowledged() == 2000, release);
-    });
     // Three of them are in memory.
     let give_up_after = Some(Duration::from_secs(60));
     let options = ReplayOptions { window_bytes: 2000, windows_per_lane: 20, give_up_after, ..ReplayOptions::default() };
-    let report = replayed(&faulty, dir.path(), NonZeroUsize::MIN, &options, &());
-    held.join().unwrap();
-    assert!(report.is_complete(), "{report:?}");
-    let seen = faulty.seen();
-    assert_eq!((seen.acknowledged(), seen.duplicates()), (2000, 0));
+    let seen = held_until(|seen| seen.held_streams == 20, NonZeroUsize::MIN, &options);
     assert_eq!((seen.connections, seen.most_open_streams), (1, 20), "{}", seen.figures());
 }
 
