@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
@@ -20,8 +21,11 @@ use crate::replay::window::Window;
 
 const FLOWS: [&str; 3] = ["a", "b", "c"];
 
-/// A session of a thousand records of three flows in turn, of which every seventh has ids of its own, or isn't bare at all;
-/// with marks, rotations and added flows in between.
+/// However slow the computer is, frames end where they are full.
+const NEVER: Duration = Duration::from_secs(3600);
+
+/// A session of a thousand records of three flows in turn. Every seventh is a request as it came, half of those with ids of
+/// their own; there are marks in between.
 fn recorded(root: &Path, compression: Compression) -> Vec<PathBuf> {
     let schema = FLOWS.iter().fold(Schema::new("rover", "v1"), |schema, name| {
         schema.flow(FlowSchema::new(*name).channel(Channel::new("n", DataType::Uint64)))
@@ -31,6 +35,7 @@ fn recorded(root: &Path, compression: Compression) -> Vec<PathBuf> {
         compression,
         segment_bytes: 6000,
         sync: SyncPolicy::OnRotation,
+        flush_interval: NEVER,
         ..RecorderOptions::default()
     };
     let recorder = Recorder::create(root, &schema, options).unwrap();
@@ -180,7 +185,9 @@ fn windows_of_countless_ranges_are_full_early() {
 fn what_is_being_written_stays_in_memory() {
     let dir = tempfile::tempdir().unwrap();
     let flow = FlowSchema::new("n").channel(Channel::new("n", DataType::Uint64));
-    let options = RecorderOptions { segment_bytes: 600, frame_bytes: 100, ..RecorderOptions::default() };
+    let (sync, flush_interval) = (SyncPolicy::OnRotation, NEVER);
+    let options =
+        RecorderOptions { segment_bytes: 600, frame_bytes: 100, sync, flush_interval, ..RecorderOptions::default() };
     let recorder = Recorder::create(dir.path(), &Schema::new("rover", "v1").flow(flow), options).unwrap();
     let flow = recorder.flow("n").unwrap();
     for n in 0..100 {
@@ -214,7 +221,6 @@ fn what_is_not_what_it_was_is_not_sent() {
     let twin_dir = tempfile::tempdir().unwrap();
     let twins = recorded(twin_dir.path(), Compression::None);
     let twin = std::fs::read(&twins[files.iter().position(|file| file == path).unwrap()]).unwrap();
-    assert_eq!(twin.len(), before.len());
     assert!(changed(&twin));
     assert!(changed(b""));
     // Its end is gone, or a place within.
